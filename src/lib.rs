@@ -1,0 +1,26 @@
+//! gatepost: one program beside Postfix that decides on every recipient (policy
+//! delegation) and on every message (milter), with one rule language over both.
+//!
+//! The modules in the order in which data flows through them; each knows only
+//! those below the line that it needs, never one to its left.
+
+pub mod checks;
+pub mod cli;
+pub mod config;
+pub mod decision;
+pub mod desk;
+pub mod engine;
+pub mod facts;
+pub mod journal;
+pub mod listen;
+pub mod lists;
+pub mod message;
+pub mod metrics;
+pub mod names;
+pub mod policy;
+pub mod quantity;
+pub mod reply;
+pub mod state;
+pub mod verdict;
+pub mod wire;
+pub mod yaml;

@@ -1,0 +1,3 @@
+//! Bytes to frames and back, without any I/O.
+
+pub mod delegation;
