@@ -27,8 +27,7 @@ pub struct MilterNeeds {
     pub body: bool,
 }
 
-/// What a milter event's macros say; asked by name, without braces.
-pub type Macros<'a> = &'a (dyn Fn(&str) -> Option<String> + Send + Sync);
+pub use crate::facts::Macros;
 
 /// The one place that is asked by all listeners.
 #[derive(Debug, Default)]

@@ -1,1 +1,5 @@
-//! To be written.
+//! A message as the milter gives it.
+
+/// Header fields and parts.
+#[derive(Debug, Default)]
+pub struct Message {}
