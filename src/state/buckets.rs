@@ -1,11 +1,9 @@
-//! The table of keys in this process: in shards, each behind its own lock, and bounded.
+//! The table of keys in this process: shards behind a lock each, and what a batch of
+//! questions does with them in one step.
 //!
-//! Anybody on the net can invent keys. What bounds them: so many keys as configured,
-//! [`MAX_KEY_BYTES`] each. A key that has used nothing any more goes first, then the
-//! one that has used least of a few; never one that is at a limit, else a flood of
-//! invented keys would free it. When none may go, the new key shares a coarse bucket
-//! with all new ones of its network. The worst a flood can do is thus that strangers
-//! of one network are limited together.
+//! When a shard is full of keys that may not go, a new key shares a coarse bucket with
+//! all new ones of its network. The worst a flood of invented keys can do is thus that
+//! strangers of one network are limited together.
 
 use super::Answer;
 use super::Charge;
@@ -13,10 +11,9 @@ use super::Question;
 use super::Stats;
 use super::clock::Nanos;
 use super::entry::Entry;
-use super::entry::LIMITED;
+use super::shard::KeyRef;
+use super::shard::Shard;
 use foldhash::fast::RandomState;
-use indexmap::Equivalent;
-use indexmap::IndexMap;
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
 use std::collections::BTreeMap;
@@ -33,17 +30,6 @@ const KEYS_PER_SHARD: usize = 1_024;
 /// Networks that share. Beyond them there is one bucket for all the rest.
 const MAX_COARSE_KEYS: usize = 65_536;
 
-/// The longest mail address (RFC 5321, 4.5.3.1) and something before it. What is
-/// longer is cut: such keys share a bucket if they begin alike.
-const MAX_KEY_BYTES: usize = 384;
-
-/// How many keys are looked at to find one that may go.
-const SAMPLE: usize = 16;
-
-/// How many keys each new one looks at to clear away what is idle: above one, so
-/// that clearing keeps ahead of growing.
-const SWEEP: usize = 2;
-
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Box<[Mutex<Shard>]>,
@@ -51,29 +37,6 @@ pub(super) struct Table {
     /// Not the shards' own: else all keys of a shard would hash alike in it.
     hasher: RandomState,
     coarse_answers: AtomicU64,
-}
-
-#[derive(Debug)]
-struct Shard {
-    keys: IndexMap<Key, Entry, RandomState>,
-    max_keys: usize,
-    /// Where looking for keys to forget goes on.
-    hand: usize,
-    evicted: u64,
-    expired: u64,
-}
-
-#[derive(Debug, Eq, Hash, PartialEq)]
-struct Key {
-    bucket: u32,
-    text: Box<str>,
-}
-
-/// Hashes as [`Key`] does.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct KeyRef<'a> {
-    bucket: u32,
-    text: &'a str,
 }
 
 /// The shards of a batch, locked by rising number, and the coarse table after them.
@@ -207,103 +170,6 @@ impl Locked<'_> {
             Place::Own(number, key) => self.shards.get_mut(number)?.keys.get_mut(key),
         }
     }
-}
-
-impl Shard {
-    fn new(max_keys: usize) -> Self {
-        Self { keys: IndexMap::default(), max_keys, hand: 0, evicted: 0, expired: 0 }
-    }
-
-    /// Makes sure that the key is there; false when there is no room for it.
-    fn settle(&mut self, key: KeyRef<'_>, spare: &[KeyRef<'_>], now: Nanos) -> bool {
-        if self.keys.contains_key(&key) {
-            return true;
-        }
-        self.sweep(spare, now);
-        if self.keys.len() >= self.max_keys {
-            let Some((victim, load)) = self.victim(spare, now) else {
-                return false;
-            };
-            self.keys.swap_remove_index(victim);
-            self.hand = self.hand.saturating_add(SAMPLE);
-            *(if load == 0 { &mut self.expired } else { &mut self.evicted }) += 1;
-        }
-        self.keys.insert(key.to_key(), Entry::default());
-        true
-    }
-
-    fn has_room(&mut self, spare: &[KeyRef<'_>], now: Nanos) -> bool {
-        self.keys.len() < self.max_keys || self.victim(spare, now).is_some()
-    }
-
-    /// The network's key, if it is here or has room, else the one for all the rest.
-    fn coarse_key<'q>(&mut self, question: &Question<'q>, spare: &[KeyRef<'_>], now: Nanos) -> KeyRef<'q> {
-        let key = KeyRef::coarse(question);
-        if self.keys.contains_key(&key) || self.has_room(spare, now) {
-            return key;
-        }
-        KeyRef { bucket: question.bucket, text: "" }
-    }
-
-    /// Forgets the next few keys if nothing counts against them.
-    fn sweep(&mut self, spare: &[KeyRef<'_>], now: Nanos) {
-        for _ in 0..SWEEP.min(self.keys.len()) {
-            self.hand = if self.hand < self.keys.len() { self.hand } else { 0 };
-            let idle = self.keys.get_index(self.hand).is_some_and(|(key, entry)| {
-                entry.load(now) == 0 && !spare.iter().any(|spared| spared.equivalent(key))
-            });
-            if idle {
-                // The last key takes its place, and is looked at next.
-                self.keys.swap_remove_index(self.hand);
-                self.expired += 1;
-            } else {
-                self.hand += 1;
-            }
-        }
-    }
-
-    /// Of a few keys the one that has used least, and how much; none at a limit.
-    fn victim(&mut self, spare: &[KeyRef<'_>], now: Nanos) -> Option<(usize, u64)> {
-        let len = self.keys.len().max(1);
-        let sample = (0..SAMPLE.min(self.keys.len())).map(|step| (self.hand % len + step) % len);
-        let least = sample
-            .filter_map(|at| {
-                let (key, entry) = self.keys.get_index(at)?;
-                let spared = spare.iter().any(|spared| spared.equivalent(key));
-                let load = entry.load(now);
-                (!spared && load < LIMITED).then_some((at, load))
-            })
-            .min_by_key(|(_, load)| *load);
-        if least.is_none() {
-            // Else the same few would be asked again and again.
-            self.hand = (self.hand % len + SAMPLE) % len;
-        }
-        least
-    }
-}
-
-impl<'a> KeyRef<'a> {
-    fn own(question: &Question<'a>) -> Self {
-        Self { bucket: question.bucket, text: cut(question.key) }
-    }
-
-    fn coarse(question: &Question<'a>) -> Self {
-        Self { bucket: question.bucket, text: cut(question.coarse.unwrap_or("")) }
-    }
-
-    fn to_key(self) -> Key {
-        Key { bucket: self.bucket, text: self.text.into() }
-    }
-}
-
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.bucket == key.bucket && self.text == &*key.text
-    }
-}
-
-fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_KEY_BYTES)).unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -441,21 +307,6 @@ mod tests {
     }
 
     #[test]
-    fn the_networks_that_share_are_bounded_too() {
-        let mut shard = Shard::new(2);
-        let limits = limits("1/1h");
-        for (network, counted_under) in [("a", "a"), ("b", "b"), ("c", ""), ("a", "a"), ("d", "")] {
-            let question = Question { coarse: Some(network), ..ask("x", &limits, 1) };
-            let key = shard.coarse_key(&question, &[], NOW);
-            assert_eq!(key.text, counted_under, "{network}");
-            if shard.settle(key, &[], NOW) {
-                shard.keys.get_mut(&key).unwrap().charge(&limits, 1, NOW);
-            }
-        }
-        assert_eq!(shard.keys.len(), 2);
-    }
-
-    #[test]
     fn a_batch_does_not_push_out_its_own_keys() {
         let table = Table::new(3);
         let limits = limits("5/1h");
@@ -465,17 +316,6 @@ mod tests {
         let stats = table.stats();
         assert_eq!((stats.keys, stats.coarse_keys, stats.coarse), (3, 1, 2));
         assert_eq!(table.peek(&batch[0], NOW).used, 2);
-    }
-
-    #[test]
-    fn long_keys_are_cut_between_characters() {
-        let table = Table::new(10);
-        let limits = limits("1/1h");
-        let long = "ä".repeat(100_000);
-        assert!(admitted(&table, &[ask(&long, &limits, 1)], NOW));
-        assert!(!admitted(&table, &[ask(&long[..1_000], &limits, 1)], NOW));
-        assert_eq!(cut(&long).len(), MAX_KEY_BYTES);
-        assert_eq!(cut("x".repeat(2 * MAX_KEY_BYTES).as_str()).len(), MAX_KEY_BYTES);
     }
 
     #[test]

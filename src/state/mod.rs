@@ -6,7 +6,7 @@
 //! the network can stand here; this one lives in the process and answers at once.
 //!
 //! Keys are made of what strangers send (senders, greetings, addresses), so their
-//! number and length are bounded (`buckets`), their hash is keyed, and time comes
+//! number and length are bounded (`shard`), their hash is keyed, and time comes
 //! from [`Clock`]. What one key may cost: its text, and per window 64 bytes, or up
 //! to 1.5 KiB for a strict one that is used without a pause.
 //!
@@ -17,6 +17,7 @@ mod buckets;
 mod clock;
 mod entry;
 mod limits;
+mod shard;
 mod strict;
 mod tokens;
 
