@@ -200,3 +200,19 @@ fn each_line_is_a_head_or_a_sample_and_each_series_stands_once() {
     }
     assert!(text.len() < 1 << 20);
 }
+
+/// Debian's `prometheus` package brings it; where it is missing, nothing is checked.
+#[test]
+fn promtool_finds_no_fault() {
+    use std::io::Write as _;
+    use std::process::Command;
+    use std::process::Stdio;
+    let mut tool = Command::new("promtool");
+    let tool = tool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
+    let Ok(mut tool) = tool.stdout(Stdio::piped()).spawn() else { return };
+    let metrics = busy();
+    metrics.load_rules([rule("a\"} 1\nx 1", Mode::Enforce, "reject")]);
+    tool.stdin.take().unwrap().write_all(metrics.encode(Exposition::Text).as_bytes()).unwrap();
+    let output = tool.wait_with_output().unwrap();
+    assert_eq!((output.status.success(), String::from_utf8_lossy(&output.stderr).as_ref()), (true, ""));
+}
