@@ -1,1 +1,3 @@
-//! To be written.
+//! Sockets.
+
+pub mod http;
