@@ -18,6 +18,9 @@ pub struct Setup {
     /// `inet:…` or `unix:…`; None: nobody is asked.
     pub policy: Option<String>,
     pub milter: Option<String>,
+    /// With the `default_action`s we recommend. Otherwise Postfix's own, so that
+    /// where gatepost doesn't answer the test fails.
+    pub fail_open: bool,
     /// Port of the next hop on 127.0.0.1.
     pub next_hop: u16,
     /// Lines for main.cf, below the rig's own and so winning over them.
@@ -99,20 +102,22 @@ impl Postfix {
              smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n\
              internal_mail_filter_classes = bounce\n"
         );
-        // Without default_action: where gatepost doesn't answer a test must fail.
+        let (dunno, accept) =
+            if setup.fail_open { (", default_action=DUNNO", ", default_action=accept") } else { ("", "") };
         if let Some(policy) = &setup.policy {
             let _ = write!(
                 text,
-                "ask = check_policy_service {policy}\n\
-                 ask_submission = check_policy_service {{ {policy}, policy_context=submission }}\n\
+                "ask = check_policy_service {{ {policy}{dunno} }}\n\
+                 ask_submission = check_policy_service {{ {policy}{dunno}, policy_context=submission }}\n\
                  smtpd_recipient_restrictions = $ask\nsmtpd_data_restrictions = $ask\n\
                  smtpd_end_of_data_restrictions = $ask\n"
             );
-        } else {
-            text.push_str("ask = permit\nask_submission = permit\n");
         }
         if let Some(milter) = &setup.milter {
-            let _ = writeln!(text, "smtpd_milters = {milter}\nnon_smtpd_milters = {milter}");
+            let _ = writeln!(
+                text,
+                "smtpd_milters = {{ {milter}{accept} }}\nnon_smtpd_milters = {{ {milter}{accept} }}"
+            );
         }
         text.push_str(&setup.main);
         text.push('\n');
