@@ -133,7 +133,7 @@ fn mail_that_comes_back_from_a_filter_is_left_alone() {
 }
 
 #[test]
-fn sendmail_and_bounces_pass_through_the_milter() {
+fn sendmail_passes_through_the_milter() {
     let Some(services) = services() else { return };
     services.postfix.sendmail(ALICE, &[BOB], "Subject: from a script\n\nHello.\n");
     assert_eq!(services.sink.message().header("X-Listener"), ["default"]);

@@ -104,6 +104,8 @@ impl Postfix {
         );
         let (dunno, accept) =
             if setup.fail_open { (", default_action=DUNNO", ", default_action=accept") } else { ("", "") };
+        // The services in master.cf name them in any case.
+        text.push_str("ask =\nask_submission =\n");
         if let Some(policy) = &setup.policy {
             let _ = write!(
                 text,

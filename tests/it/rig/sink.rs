@@ -50,7 +50,7 @@ impl Sink {
 
     /// One that refuses every recipient for good: what makes Postfix bounce.
     pub fn refusing() -> Self {
-        Self::with(&["-r", "RCPT"])
+        Self::with(&["-f", "RCPT"])
     }
 
     fn with(options: &[&str]) -> Self {
@@ -144,8 +144,8 @@ fn parse(text: &str) -> Delivered {
     delivered
 }
 
-/// `<a@b> SIZE=…` → `a@b`.
+/// `<a@b> SIZE=…` → `a@b`; a quoted local part may hold blanks.
 fn address(args: &str) -> String {
-    let path = args.split(' ').next().unwrap_or("");
-    path.trim_start_matches('<').trim_end_matches('>').to_owned()
+    let path = args.rsplit_once('>').map_or(args, |(path, _)| path);
+    path.trim_start_matches('<').to_owned()
 }
