@@ -542,6 +542,15 @@ impl Action {
         }
     }
 
+    /// Whether it must know which header fields there are.
+    pub fn edits_headers(&self) -> bool {
+        match self {
+            Self::FirstOf(actions) => actions.iter().any(Self::edits_headers),
+            Self::ChangeHeader(_) | Self::RemoveHeader(_) => true,
+            _ => false,
+        }
+    }
+
     /// It and, for a chain, what is in it.
     pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         visit(self);

@@ -60,8 +60,11 @@ pub struct Policy {
 /// What the loaded rules want of a message.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct MilterWants {
+    pub helo: bool,
     pub header: bool,
     pub body: bool,
+    /// Whether any rule is asked at the end of a message.
+    pub message: bool,
 }
 
 /// A rule file's own part.
@@ -93,6 +96,8 @@ pub struct Rule {
     /// the scope, widened by what set the tags and points it reads.
     pub holds_for: Scope,
     pub mode: Mode,
+    /// Switched off by the configuration: it is read, but never asked.
+    pub disabled: bool,
     pub on_unknown: OnUnknown,
     /// Whether its answer may differ between what is enforced and what is observed.
     pub reads_known: bool,

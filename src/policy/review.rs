@@ -5,8 +5,8 @@
 
 use super::Condition;
 use super::Mode;
-use super::Rule;
-use super::RuleFile;
+use super::Policy;
+use super::load::Kept;
 use super::rule::Written;
 use crate::checks::AnyCheck;
 use crate::checks::Needs;
@@ -24,6 +24,15 @@ pub struct Remark {
     pub rule: usize,
     pub place: Place,
     pub message: String,
+    /// It depends on which other rules there are, so it means little while some
+    /// of them can't be read.
+    pub is_about_others: bool,
+}
+
+impl Remark {
+    fn new(rule: usize, place: Place, message: impl Into<String>) -> Self {
+        Self { rule, place, message: message.into(), is_about_others: false }
+    }
 }
 
 /// What was found out about each rule.
@@ -128,7 +137,7 @@ fn place(
     let stage = match rule.stage {
         Some((stage, place)) if stage < needed => {
             let message = format!("this rule needs `{}`", needed.word());
-            review.mistakes.push(Remark { rule: index, place, message });
+            review.mistakes.push(Remark::new(index, place, message));
             needed
         }
         Some((stage, _)) => stage,
@@ -164,7 +173,7 @@ fn nobody_above(
         Some(tag) if later.is_empty() => format!("no rule sets tag `{tag}`"),
         Some(tag) => format!("tag `{tag}` is only set by later rules ({later})"),
     };
-    Remark { rule: index, place, message }
+    Remark { is_about_others: true, ..Remark::new(index, place, message) }
 }
 
 /// A table for header lines may remove or replace them; others only decide.
@@ -193,7 +202,7 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
                         "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
                         stage.word()
                     );
-                    review.mistakes.push(Remark { rule: index, place: check.place, message });
+                    review.mistakes.push(Remark::new(index, check.place, message));
                 }
             }
         });
@@ -205,12 +214,12 @@ fn misplaced_actions(index: usize, rule: &Written, stage: Stage, review: &mut Re
         action.each(&mut |action| {
             if matches!(action, Action::Filter(_)) && stage == Stage::Message {
                 let message = "`filter` can't be done at `message`: a milter has no such answer; ask at rcpt".to_owned();
-                review.mistakes.push(Remark { rule: index, place: *place, message });
+                review.mistakes.push(Remark::new(index, *place, message));
             }
             let limits_other_than_refusing = matches!(action, Action::Permit) && stage == Stage::Message;
             if limits_other_than_refusing {
                 let message = "`permit` at `message` only ends the milter's part; say accept".to_owned();
-                review.warnings.push(Remark { rule: index, place: *place, message });
+                review.warnings.push(Remark::new(index, *place, message));
             }
         });
     }
@@ -232,7 +241,7 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
             };
             if left.is_empty() {
                 let message = format!("this rule can never apply: {name} can't be both");
-                review.mistakes.push(Remark { rule: index, place: check.place, message });
+                review.mistakes.push(Remark::new(index, check.place, message));
             }
             words.insert(check.fact, left);
         }
@@ -240,7 +249,7 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
         if let Some(wants) = wants {
             if present.insert(check.fact, wants).is_some_and(|before| before != wants) {
                 let message = format!("this rule can never apply: {name} can't be both present and absent");
-                review.mistakes.push(Remark { rule: index, place: check.place, message });
+                review.mistakes.push(Remark::new(index, check.place, message));
             }
         }
     }
@@ -248,27 +257,28 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
 
 /// Rules that are never reached: behind one that ends for everything their file
 /// lets through, or that asks exactly the same.
-pub fn unreachable(rules: &[Rule], written: &[&Written], files: &[RuleFile]) -> Vec<Remark> {
+pub fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
+    let (rules, files) = (&policy.rules, &policy.files);
     let mut remarks = Vec::new();
     for (index, rule) in rules.iter().enumerate() {
-        let earlier = rules.iter().zip(written).take(index).find(|(other, other_written)| {
+        let earlier = rules.iter().zip(kept).take(index).find(|(other, other_kept)| {
             let same_file = other.file == rule.file;
             let covers = same_file || files[other.file].guard.is_empty();
             let asks_the_same = same_file
                 && other.limit.is_none()
-                && !other_written.unconditional
-                && other_written.fingerprint == written[index].fingerprint;
-            let takes_all = (other_written.unconditional && covers) || asks_the_same;
+                && !other_kept.unconditional
+                && other_kept.fingerprint == kept[index].fingerprint;
+            let takes_all = (other_kept.unconditional && covers) || asks_the_same;
             let ends = match other.actions.last() {
                 Some(Action::Reject(_) | Action::Defer(_) | Action::Discard(_)) => other.stage <= rule.stage,
                 Some(Action::Accept) => same_file && other.stage == rule.stage,
                 _ => false,
             };
-            other.mode == Mode::Enforce && takes_all && ends
+            other.mode == Mode::Enforce && !other.disabled && takes_all && ends
         });
         if let Some((other, _)) = earlier {
             let message = format!("`{}` is never reached: `{}` above ends the rules for all of it", rule.name, other.name);
-            remarks.push(Remark { rule: index, place: rule.place, message });
+            remarks.push(Remark::new(index, rule.place, message));
         }
     }
     remarks
