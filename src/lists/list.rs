@@ -364,13 +364,14 @@ mod tests {
 
     #[test]
     fn the_first_line_of_a_cidr_table_wins() {
-        let table = "10.1.0.0/16 a\n10.1.2.3 b\nif 192.0.2.0/24\n!192.0.2.1 c\nendif\n0.0.0.0/0 d\n";
+        let table = "10.1.0.0/16 a\n10.1.2.3 b\nif 192.0.2.0/24\n!192.0.2.1 c\nendif\n0.0.0.0/0 d\n!10.0.0.0/8 e\n!2001:db8::/32 f\n";
         let list = filed(Kind::Network, Some(To::Text), "cidr:", table).unwrap();
         for (text, expected) in [
             ("10.1.2.3", "10.1.0.0/16 = a"),
             ("192.0.2.9", "!192.0.2.1 = c"),
             ("192.0.2.1", "0.0.0.0/0 = d"),
-            ("::1", "-"),
+            ("::1", "!2001:db8::/32 = f"),
+            ("2001:db8::1", "-"),
         ] {
             assert_eq!(ask(&list, text), expected, "{text}");
         }

@@ -67,7 +67,7 @@ struct Run {
 }
 
 impl Ordered {
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rules.len()
     }
 
@@ -150,12 +150,15 @@ impl Ordered {
     }
 }
 
-/// A client without an address is neither inside nor outside of a network.
+/// As in cidr_table(5), an address is not outside of a network of the other
+/// family, and a client without an address is neither inside nor outside.
 fn holds(pattern: &Pattern, negate: bool, query: &Query<'_>) -> bool {
-    if negate && matches!(pattern.form(), Form::Network(_)) && query.address().is_none() {
-        return false;
+    match pattern.form() {
+        Form::Network(network) if negate => query
+            .address()
+            .is_some_and(|ip| ip.is_ipv4() == network.addr().is_ipv4() && !network.contains(&ip)),
+        _ => pattern.matches(query) != negate,
     }
-    pattern.matches(query) != negate
 }
 
 fn in_a_set(rule: &Rule) -> bool {

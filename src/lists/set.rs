@@ -160,7 +160,7 @@ impl Set {
 
     /// The names of groups that every entry has, so that a text may use them.
     pub fn capture_names(&self) -> Vec<String> {
-        if self.entries != self.ordered.len() {
+        if self.entries != self.ordered.count() {
             return Vec::new();
         }
         let mut rules = self.ordered.rules().iter();
@@ -382,7 +382,7 @@ impl Builder {
 }
 
 fn too_many_rules() -> String {
-    format!("a list has at most {MAX_RULES} patterns with `*` or slashes")
+    format!("a list has at most {MAX_RULES} patterns with `*`, slashes, `!` or `if`")
 }
 
 /// Literal texts by their kind: one string, and a table of places in it.
