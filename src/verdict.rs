@@ -14,17 +14,28 @@ pub struct Done {
 /// What happens to a message or recipient and lets the rules go on.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    AddHeader { name: String, value: String, at_end: bool },
+    AddHeader {
+        name: String,
+        value: String,
+        at_end: bool,
+    },
     Bcc(String),
     /// `occurrence` counts the fields of this name as received, from 1.
-    ChangeHeader { name: String, occurrence: u32, value: String },
+    ChangeHeader {
+        name: String,
+        occurrence: u32,
+        value: String,
+    },
     ChangeSender(String),
     Filter(String),
     Hold(String),
     Log(String),
     Permit,
     Redirect(String),
-    RemoveHeader { name: String, occurrence: u32 },
+    RemoveHeader {
+        name: String,
+        occurrence: u32,
+    },
     ReplaceBody(String),
 }
 

@@ -61,7 +61,18 @@ pub struct Mistake {
 impl Mistake {
     /// A mistake that concerns a file as a whole, such as one that can't be opened.
     pub fn whole(file: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { file: file.into(), place: None, message: message.into(), source_line: String::new() }
+        Self {
+            file: file.into(),
+            place: None,
+            message: message.into(),
+            source_line: String::new(),
+            is_unread: false,
+        }
+    }
+
+    /// A file that can't be read at all.
+    pub fn unread(file: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { is_unread: true, ..Self::whole(file, message) }
     }
 
     /// A mistake at `place` of `source`.

@@ -52,7 +52,8 @@ impl Check for Attachment {
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let node = &entry.value;
         let Some(options) = node.as_map() else {
-            return TextTest::parse(node, "attachment", Subject::Filename, cx).map(|test| Self { names: vec![test] });
+            return TextTest::parse(node, "attachment", Subject::Filename, cx)
+                .map(|test| Self { names: vec![test] });
         };
         let fine = cx.only_keys(options, Self::OPTIONS, "attachment");
         if options.is_empty() {
@@ -113,7 +114,9 @@ impl Attachment {
     pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
         let (name, way) = self.found(cx.facts)?;
         match way? {
-            Way::Listed(list) => list.lookup(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None }),
+            Way::Listed(list) => {
+                list.lookup(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None })
+            }
             _ => None,
         }
     }

@@ -71,7 +71,10 @@ impl Check for FactCheck {
                 continue;
             };
             if !of_recipient {
-                cx.mistake(node.place, format!("`{word}` is for recipients; there is one {} only", fact.name()));
+                cx.mistake(
+                    node.place,
+                    format!("`{word}` is for recipients; there is one {} only", fact.name()),
+                );
                 return None;
             }
             cx.only_keys(node.as_map().unwrap_or_default(), &[word], &entry.key);
@@ -95,16 +98,20 @@ impl Check for FactCheck {
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
         let facts = cx.facts;
         if self.asks_each(cx) {
-            let mut each = facts.recipients.iter().enumerate().map(|(index, address)| {
-                self.fits_recipient(index, address, cx)
-            });
+            let mut each = facts
+                .recipients
+                .iter()
+                .enumerate()
+                .map(|(index, address)| self.fits_recipient(index, address, cx));
             return match self.quantifier {
                 Some(Quantifier::Some) => each.any(|fits| fits).into(),
                 _ => (!facts.recipients.is_empty() && each.all(|fits| fits)).into(),
             };
         }
         match &self.test {
-            Test::Number(test) => facts.number(self.fact).is_some_and(|n| test.matches(n as f64, facts)).into(),
+            Test::Number(test) => {
+                facts.number(self.fact).is_some_and(|n| test.matches(n as f64, facts)).into()
+            }
             Test::Present(expected) => (facts.is_known(self.fact) == *expected).into(),
             Test::Tags(tags) => tags.iter().any(|tag| cx.known.has_tag(*tag)).into(),
             Test::Text(test) => test.matches(query(facts, self.fact).as_ref(), facts).into(),
@@ -143,6 +150,7 @@ impl Check for FactCheck {
             Some(Way::Pattern(pattern)) if pattern.is_regex() => bindings.extend(pattern.captures(query)),
             Some(Way::Listed(list)) => {
                 if let Some(hit) = list.lookup(query) {
+                    bindings.extend(hit.captures);
                     bindings.push(("entry".into(), hit.entry));
                     if let Some(value) = hit.value {
                         bindings.push(("value".into(), value.to_string()));
@@ -242,7 +250,8 @@ impl FactCheck {
             Test::Present(expected) => !text.is_empty() == *expected,
             Test::Tags(tags) => {
                 let own = cx.known.recipients.get(index);
-                tags.iter().any(|tag| cx.known.has_tag(*tag) || own.is_some_and(|marks| marks.tags.contains(tag)))
+                tags.iter()
+                    .any(|tag| cx.known.has_tag(*tag) || own.is_some_and(|marks| marks.tags.contains(tag)))
             }
             Test::Text(test) => test.matches(Some(&query), cx.facts),
             Test::Number(_) | Test::Words(_) => false,
@@ -282,8 +291,16 @@ mod tests {
             ("client_name: 'mail-*.example.com'", "client_name=mail-7.example.com", Match),
             ("helo_name: /^pc[0-9]/", "helo_name=PC7.example", Match),
             ("helo_name: /^pc[0-9]/c", "helo_name=PC7.example", NoMatch),
-            ("client: [192.0.2.0/24, .partner.example]", "client_address=192.0.2.7 client_name=unknown", Match),
-            ("client: [192.0.2.0/24, .partner.example]", "client_address=10.0.0.1 client_name=a.partner.example", Match),
+            (
+                "client: [192.0.2.0/24, .partner.example]",
+                "client_address=192.0.2.7 client_name=unknown",
+                Match,
+            ),
+            (
+                "client: [192.0.2.0/24, .partner.example]",
+                "client_address=10.0.0.1 client_name=a.partner.example",
+                Match,
+            ),
             ("encryption_keysize: {at_least: 128}", "encryption_keysize=256", Match),
             ("encryption_keysize: {at_least: 128}", "encryption_keysize=64", NoMatch),
             ("announced_size: {over: 1M, at_most: 2M}", "announced_size=1048577", Match),
@@ -312,7 +329,10 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_was_expected() {
-        wrong("direction: outbond", &["`outbond` is not a direction: outbound inbound local bounce; did you mean `outbound`?"]);
+        wrong(
+            "direction: outbond",
+            &["`outbond` is not a direction: outbound inbound local bounce; did you mean `outbound`?"],
+        );
         wrong("announced_size: {above: 5}", &["unknown option `above` of announced_size"]);
         wrong("announced_size: big", &["`big` is not a number such as 10, 2.5 or 5M"]);
         wrong("sender: {in: nowhere}", &["no list `nowhere`"]);

@@ -43,7 +43,7 @@ use crate::lists::List;
 use crate::lists::Pattern;
 use crate::lists::Query;
 use crate::lists::Subject;
-use crate::message::HeaderField;
+use crate::message::Header as HeaderField;
 use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
@@ -130,17 +130,16 @@ impl Check for Header {
                 Some(found) => format!("a line fits `{}`", found.hit.entry),
                 None => "no line is listed".into(),
             },
-            Test::Line(pattern) => format!("a line that fits `{pattern}`"),
+            Test::Line(pattern) => format!("a line that fits `{}`", pattern.text()),
         }
     }
 
     fn variables(&self) -> Vec<String> {
         match &self.test {
             Test::Fields(fields) => fields.iter().flat_map(Field::variables).collect(),
-            Test::Listed(lists) if lists.iter().all(|list| list.to().is_some()) => {
-                vec!["entry".into(), "value".into()]
+            Test::Listed(lists) => {
+                TextTest::AnyOf(lists.iter().cloned().map(Way::Listed).collect()).variables()
             }
-            Test::Listed(_) => vec!["entry".into()],
             Test::Line(pattern) => pattern.capture_names(),
         }
     }
@@ -153,6 +152,7 @@ impl Check for Header {
             Test::Fields(fields) => fields.iter().for_each(|field| field.bind(cx, bindings)),
             Test::Listed(_) => {
                 if let Some(line) = self.lines(cx, 1).into_iter().next() {
+                    bindings.extend(line.hit.captures);
                     bindings.push(("entry".into(), line.hit.entry));
                     if let Some(value) = line.hit.value {
                         bindings.push(("value".into(), value.to_string()));
@@ -211,9 +211,9 @@ impl Field {
             View::Address(test) | View::Decoded(test) | View::Raw(test) => match test {
                 TextTest::Absent => values.is_empty(),
                 TextTest::Present => !values.is_empty(),
-                TextTest::AnyOf(_) => values.iter().any(|value| {
-                    test.matches(Some(&query(value, &mut String::new())), cx.facts)
-                }),
+                TextTest::AnyOf(_) => {
+                    values.iter().any(|value| test.matches(Some(&query(value, &mut String::new())), cx.facts))
+                }
             },
         }
     }
@@ -225,8 +225,8 @@ impl Field {
         let fields = message.headers().named(&self.name);
         match &self.view {
             View::Address(_) => fields.flat_map(HeaderField::addresses).collect(),
-            View::Raw(_) => fields.map(HeaderField::unfolded).collect(),
-            View::Count(_) | View::Decoded(_) => fields.map(HeaderField::decoded).collect(),
+            View::Raw(_) => fields.map(|field| field.unfolded().into_owned()).collect(),
+            View::Count(_) | View::Decoded(_) => fields.map(|field| field.decoded().into_owned()).collect(),
         }
     }
 
@@ -248,7 +248,9 @@ impl Field {
             let mut folded = String::new();
             let query = query(value, &mut folded);
             match test.way(&query, cx.facts) {
-                Some(Way::Pattern(pattern)) if pattern.is_regex() => bindings.extend(pattern.captures(&query)),
+                Some(Way::Pattern(pattern)) if pattern.is_regex() => {
+                    bindings.extend(pattern.captures(&query))
+                }
                 Some(Way::Listed(list)) => {
                     let entry = list.lookup(&query).map(|hit| hit.entry).unwrap_or_default();
                     bindings.push(("entry".into(), entry));
@@ -299,7 +301,8 @@ fn field(option: &Entry, cx: &mut Loader<'_>) -> Option<Field> {
         if let Some(first) = capital.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        let message = format!("unknown option `{name}` of header; the name of a header has a capital: {capital}");
+        let message =
+            format!("unknown option `{name}` of header; the name of a header has a capital: {capital}");
         cx.mistake(option.key_place, message);
         return None;
     }
@@ -307,7 +310,9 @@ fn field(option: &Entry, cx: &mut Loader<'_>) -> Option<Field> {
 }
 
 fn view(node: &Node, name: &str, cx: &mut Loader<'_>) -> Option<View> {
-    for (word, inner) in [("raw", node.get("raw")), ("address", node.get("address")), ("count", node.get("count"))] {
+    for (word, inner) in
+        [("raw", node.get("raw")), ("address", node.get("address")), ("count", node.get("count"))]
+    {
         let Some(inner) = inner else {
             continue;
         };

@@ -21,6 +21,7 @@ pub use fact::FactCheck;
 pub use header::Header;
 pub use rate::Rate;
 pub use score::Score;
+pub use score::show_score;
 pub use tag::Tag;
 pub use time::Time;
 
@@ -98,6 +99,8 @@ pub enum Answered {
 /// What a check with memory wants to know of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
+    /// Which counters, by number within the policy.
+    pub bucket: u32,
     pub key: String,
     /// A wider key to share when the table is full.
     pub coarse: Option<String>,
@@ -159,7 +162,7 @@ pub struct Listed {
 pub type Bindings = Vec<(String, String)>;
 
 /// One check of a rule: its configuration, ready to be asked any number of times.
-pub(crate) trait Check: Sized {
+pub trait Check: Sized {
     /// The options that stand below its name, for hints and documents.
     const OPTIONS: &'static [&'static str];
 

@@ -191,7 +191,7 @@ const COUNTS: &[(&str, Count)] = &[
 
 impl Rate {
     /// What the store is to be asked; None when no limit applies.
-    pub fn question(&self, cx: &Context<'_>) -> Option<Question> {
+    pub fn question(&self, bucket: u32, cx: &Context<'_>) -> Option<Question> {
         let key = self.key.text(cx.facts)?;
         let limits = self.limits.of(&key, &self.key, cx.facts)?;
         let n = match self.count {
@@ -199,7 +199,14 @@ impl Rate {
             Count::Recipients if cx.stage >= Stage::Data => cx.facts.recipients.len() as u64,
             Count::Connections | Count::Messages | Count::Recipients => 1,
         };
-        Some(Question { coarse: self.key.coarse(cx.facts), key, limits, n: n.max(1), count: self.count })
+        Some(Question {
+            bucket,
+            coarse: self.key.coarse(cx.facts),
+            key,
+            limits,
+            n: n.max(1),
+            count: self.count,
+        })
     }
 }
 
@@ -292,13 +299,15 @@ impl Source {
         let hit = match lookup.of {
             Some(_) => lookup.find(facts),
             // The most telling part of the key: the one of the kind of the list.
-            None => parts.parts().iter().find_map(|part| lookup.list.lookup(&query(facts, part.fact)?)).or_else(|| {
-                lookup.list.lookup(&crate::lists::Query { text: key, folded: key, ip: None })
-            }),
+            None => parts
+                .parts()
+                .iter()
+                .find_map(|part| lookup.list.lookup(&query(facts, part.fact)?))
+                .or_else(|| lookup.list.lookup(&crate::lists::Query { text: key, folded: key, ip: None })),
         };
         match hit {
-            Some(hit) => match hit.value.as_deref() {
-                Some(ListValue::Limits(limits)) => Some(Arc::clone(limits)),
+            Some(hit) => match hit.value {
+                Some(ListValue::Limits(limits)) => Some(limits),
                 _ => None,
             },
             None => otherwise.clone(),
@@ -333,7 +342,10 @@ fn part(node: &Node, cx: &mut Loader<'_>) -> Option<Part> {
     let length = prefix.parse::<u8>().ok().filter(|length| (1..=128).contains(length));
     let is_address = matches!(fact, Fact::Client | Fact::ClientAddress | Fact::ServerAddress);
     if length.is_none() || !is_address {
-        cx.mistake(node.place, format!("`{text}` is not an address with a prefix length, such as client_address/24"));
+        cx.mistake(
+            node.place,
+            format!("`{text}` is not an address with a prefix length, such as client_address/24"),
+        );
         return None;
     }
     Some(Part { fact, prefix: length })
@@ -389,7 +401,7 @@ mod tests {
         let facts = facts(given);
         let stage = if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data };
         let cx = Context { facts: &facts, known: &Known::default(), stage, answer: None };
-        rate.question(&cx).map(|question| (question.key, question.n))
+        rate.question(0, &cx).map(|question| (question.key, question.n))
     }
 
     #[test]

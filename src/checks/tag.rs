@@ -38,7 +38,8 @@ impl Check for Tag {
     const OPTIONS: &'static [&'static str] = &[];
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
-        let names: Vec<_> = entry.value.items().iter().map(|item| cx.text(item, "a tag").map(str::to_owned)).collect();
+        let names: Vec<_> =
+            entry.value.items().iter().map(|item| cx.text(item, "a tag").map(str::to_owned)).collect();
         let names: Vec<String> = names.into_iter().collect::<Option<_>>()?;
         let tags = names.iter().map(|name| cx.tag(name)).collect();
         Some(Self { tags, names, place: entry.key_place })
@@ -76,7 +77,12 @@ mod tests {
         assert_eq!((mistakes, names.len()), (Vec::new(), 3));
         let facts = facts("");
         let asked = |known: &Known| {
-            check.clone().unwrap().evaluate(&Context { facts: &facts, known, stage: Stage::Rcpt, answer: None })
+            check.clone().unwrap().evaluate(&Context {
+                facts: &facts,
+                known,
+                stage: Stage::Rcpt,
+                answer: None,
+            })
         };
         let mut known = Known::default();
         known.connection.add_tag(0);

@@ -1,7 +1,7 @@
 //! The one place from which the tests of the checks call into the code.
 
-use super::AnyCheck;
 use super::Answered;
+use super::AnyCheck;
 use super::Context;
 use super::Truth;
 use crate::facts::Fact;

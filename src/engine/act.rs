@@ -134,10 +134,12 @@ impl Acting<'_> {
     fn score(&mut self, change: Change, walk: &mut Walk) {
         let points = match change {
             Change::Points(points) => points,
-            Change::AsListed => match self.listed(To::Number, walk, 1).pop().and_then(|listed| listed.hit.value) {
-                Some(ListValue::Number(points)) => points,
-                _ => return,
-            },
+            Change::AsListed => {
+                match self.listed(To::Number, walk, 1).pop().and_then(|listed| listed.hit.value) {
+                    Some(ListValue::Number(points)) => points,
+                    _ => return,
+                }
+            }
         };
         let index = self.index;
         let marks = walk.known.marks_mut(self.scope());
@@ -181,7 +183,11 @@ impl Acting<'_> {
             Action::RemoveHeader(removals) => {
                 for (name, pattern) in removals {
                     for (occurrence, value) in self.fields(name) {
-                        let query = crate::lists::Query { text: &value, folded: &value.to_ascii_lowercase(), ip: None };
+                        let query = crate::lists::Query {
+                            text: &value,
+                            folded: &value.to_ascii_lowercase(),
+                            ip: None,
+                        };
                         if pattern.as_ref().is_none_or(|pattern| pattern.matches(&query)) {
                             self.effect(Effect::RemoveHeader { name: name.clone(), occurrence }, walk);
                         }
@@ -279,7 +285,8 @@ impl Acting<'_> {
         if let Some(limit) = &self.rule.limit {
             limit.rate.bind(&cx, &mut bindings);
         }
-        let name = |reason: Reason| self.ask.policy.rules.get(reason.rule as usize).map(|rule| rule.name.as_str());
+        let name =
+            |reason: Reason| self.ask.policy.rules.get(reason.rule as usize).map(|rule| rule.name.as_str());
         let reasons: Vec<_> = walk.known.reasons().filter_map(name).collect();
         bindings.push(("id".into(), self.ask.id.to_owned()));
         bindings.push(("rule".into(), self.rule.name.clone()));
@@ -293,7 +300,8 @@ impl Acting<'_> {
     fn listed(&self, to: To, walk: &Walk, max: usize) -> Vec<Listed> {
         let cx = self.context(walk);
         let checks = self.rule.condition.certain();
-        let asking = checks.into_iter().filter(|check| check.listed().iter().any(|list| list.to() == Some(to)));
+        let asking =
+            checks.into_iter().filter(|check| check.listed().iter().any(|list| list.to() == Some(to)));
         asking.flat_map(|check| check.hits(&cx, max)).collect()
     }
 
@@ -325,7 +333,8 @@ impl Acting<'_> {
         walk: &mut Walk,
     ) -> After {
         let reply = |default: (u16, [u16; 3])| {
-            let shown = if text.is_empty() { format!("refused by rule {}", self.rule.name) } else { text.to_owned() };
+            let shown =
+                if text.is_empty() { format!("refused by rule {}", self.rule.name) } else { text.to_owned() };
             let code = code.unwrap_or(default.0);
             let enhanced = enhanced.unwrap_or(default.1);
             Reply::new(code, enhanced, &with_id(&shown, self.ask.id))
@@ -335,7 +344,8 @@ impl Acting<'_> {
             Verb::Reject => {
                 let reply = reply((554, [5, 7, 1]));
                 let reply = if self.doubtful { reply.temporary() } else { reply };
-                let refusal = if reply.is_permanent() { Refusal::Reject(reply) } else { Refusal::Defer(reply) };
+                let refusal =
+                    if reply.is_permanent() { Refusal::Reject(reply) } else { Refusal::Defer(reply) };
                 return self.end(refusal, walk).1;
             }
             Verb::Defer => return self.end(Refusal::Defer(reply((450, [4, 7, 1]))), walk).1,
@@ -343,7 +353,8 @@ impl Acting<'_> {
             Verb::DeferIfPermit => {
                 if walk.verdict.refusal.is_none() {
                     self.note_because(walk);
-                    walk.verdict.refusal = Some((self.index, Refusal::DeferIfPermit(reply((450, [4, 7, 1])))));
+                    walk.verdict.refusal =
+                        Some((self.index, Refusal::DeferIfPermit(reply((450, [4, 7, 1])))));
                 }
             }
             Verb::Dunno => {}

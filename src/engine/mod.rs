@@ -6,11 +6,9 @@
 //! is charged only when nothing refuses.
 
 mod act;
-mod rehearse;
+
 mod walk;
 
-pub use rehearse::Failure;
-pub use rehearse::rehearse;
 pub use walk::Trace;
 
 use crate::checks::Answered;
@@ -304,7 +302,10 @@ async fn charge(
                     charged.rule == *rule && charged.key == question.key && charged.count == question.count
                 });
                 let allowed = matches!(answer, Answered::Said(answer) if answer.allowed);
-                asker.mode == mode && walk.passed.contains(rule) && !counted && (attempts || (allowed && !refused))
+                asker.mode == mode
+                    && walk.passed.contains(rule)
+                    && !counted
+                    && (attempts || (allowed && !refused))
             })
             .cloned()
             .collect()
@@ -318,7 +319,8 @@ async fn charge(
             continue;
         }
         let batch: Vec<_> = group.iter().map(|(_, question, _)| in_store(question)).collect();
-        let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await else {
+        let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await
+        else {
             // The mail goes on uncounted: our own trouble never refuses.
             continue;
         };

@@ -239,7 +239,8 @@ impl Turn<'_> {
 
     /// It can't be answered, and its author would rather have the mail wait.
     fn defer(&self, walk: &mut Walk) -> Next {
-        let text = format!("rule {} can't be answered now, try again later [{}]", self.rule.name, self.ask.id);
+        let text =
+            format!("rule {} can't be answered now, try again later [{}]", self.rule.name, self.ask.id);
         let reply = crate::reply::Reply::new(451, [4, 4, 3], &text);
         walk.verdict.refusal = Some((self.index, crate::verdict::Refusal::Defer(reply)));
         walk.because = "its condition could not be answered".into();
@@ -258,6 +259,12 @@ impl Turn<'_> {
         } else {
             super::act::because(self.rule, &cx)
         };
-        walk.trace.push(Trace { rule: self.index, stage: self.rule.stage, guard, truth: truth.min(guard), because });
+        walk.trace.push(Trace {
+            rule: self.index,
+            stage: self.rule.stage,
+            guard,
+            truth: truth.min(guard),
+            because,
+        });
     }
 }

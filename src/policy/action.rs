@@ -89,26 +89,110 @@ use Stage::Connect;
 use Stage::Message;
 
 const ACTIONS: &[ActionInfo] = &[
-    info("accept", true, Connect, "DUNNO", "continue", "Ends the rest of its own file at this stage. Never OK: other restrictions and other files still decide."),
-    info("reject", true, Connect, "code and text", "reply", "Refuses for good. `\"[5NN] [5.Y.Z] text\"`, else 554 5.7.1 and a text with the rule's name; 521 hangs up."),
-    info("defer", true, Connect, "code and text", "reply", "Refuses for now. `\"[4NN] [4.Y.Z] text\"`, else 450 4.7.1; 421 hangs up."),
+    info(
+        "accept",
+        true,
+        Connect,
+        "DUNNO",
+        "continue",
+        "Ends the rest of its own file at this stage. Never OK: other restrictions and other files still decide.",
+    ),
+    info(
+        "reject",
+        true,
+        Connect,
+        "code and text",
+        "reply",
+        "Refuses for good. `\"[5NN] [5.Y.Z] text\"`, else 554 5.7.1 and a text with the rule's name; 521 hangs up.",
+    ),
+    info(
+        "defer",
+        true,
+        Connect,
+        "code and text",
+        "reply",
+        "Refuses for now. `\"[4NN] [4.Y.Z] text\"`, else 450 4.7.1; 421 hangs up.",
+    ),
     info("discard", true, Connect, "DISCARD", "discard", "Says yes and throws the whole message away."),
-    info("defer_if_permit", false, Connect, "DEFER_IF_PERMIT", "4xx at the end", "Refuses for now what would otherwise be accepted: what limits should say."),
-    info("hold", false, Connect, "HOLD", "quarantine", "Puts the whole message into Postfix's hold queue, with a reason."),
-    info("filter", false, Connect, "FILTER", "load error", "`transport:nexthop` for the whole message. A constant."),
-    info("redirect", false, Connect, "REDIRECT", "recipients changed", "Sends the whole message to this address instead. A constant."),
+    info(
+        "defer_if_permit",
+        false,
+        Connect,
+        "DEFER_IF_PERMIT",
+        "4xx at the end",
+        "Refuses for now what would otherwise be accepted: what limits should say.",
+    ),
+    info(
+        "hold",
+        false,
+        Connect,
+        "HOLD",
+        "quarantine",
+        "Puts the whole message into Postfix's hold queue, with a reason.",
+    ),
+    info(
+        "filter",
+        false,
+        Connect,
+        "FILTER",
+        "load error",
+        "`transport:nexthop` for the whole message. A constant.",
+    ),
+    info(
+        "redirect",
+        false,
+        Connect,
+        "REDIRECT",
+        "recipients changed",
+        "Sends the whole message to this address instead. A constant.",
+    ),
     info("bcc", false, Connect, "BCC", "recipient added", "Adds a recipient. A constant."),
-    info("add_header", false, Connect, "PREPEND, once a transaction", "insert, or add with `at: end`", "`{Name: text}`, or `{Name: {text: …, at: end}}`."),
-    info("change_header", false, Message, "–", "change", "`{Name: text}` for each field of this name; `{old}` is its value. Fails when there is none."),
-    info("remove_header", false, Message, "–", "remove", "`Name`, `[Name…]`, or `{Name: pattern}` for those whose value fits."),
+    info(
+        "add_header",
+        false,
+        Connect,
+        "PREPEND, once a transaction",
+        "insert, or add with `at: end`",
+        "`{Name: text}`, or `{Name: {text: …, at: end}}`.",
+    ),
+    info(
+        "change_header",
+        false,
+        Message,
+        "–",
+        "change",
+        "`{Name: text}` for each field of this name; `{old}` is its value. Fails when there is none.",
+    ),
+    info(
+        "remove_header",
+        false,
+        Message,
+        "–",
+        "remove",
+        "`Name`, `[Name…]`, or `{Name: pattern}` for those whose value fits.",
+    ),
     info("change_sender", false, Message, "–", "change", "Another envelope sender. A constant."),
     info("replace_body", false, Message, "–", "replace", "Another body for the message; its header stays."),
     info("tag", false, Connect, "–", "–", "A word, or several, for rules below and for the other protocol."),
     info("score", false, Connect, "–", "–", "Points, or `as_listed` for what a list `to: number` says."),
     info("log", false, Connect, "WARN", "–", "A line in the log, ours and Postfix's."),
-    info("as_listed", true, Connect, "as listed", "as listed", "What the matched line of a list `to: action` says: access(5), header_checks(5)."),
+    info(
+        "as_listed",
+        true,
+        Connect,
+        "as listed",
+        "as listed",
+        "What the matched line of a list `to: action` says: access(5), header_checks(5).",
+    ),
     info("first_of", false, Connect, "–", "–", "A list of actions, tried until one succeeds."),
-    info("permit", true, Connect, "OK", "accept", "Ends Postfix's restriction list with a yes. Only in a file that says `allow_relay: true`: it can make an open relay."),
+    info(
+        "permit",
+        true,
+        Connect,
+        "OK",
+        "accept",
+        "Ends Postfix's restriction list with a yes. Only in a file that says `allow_relay: true`: it can make an open relay.",
+    ),
 ];
 
 /// Old words and what to say instead.
@@ -271,7 +355,13 @@ enum Class {
 }
 
 /// `"[NNN] [X.Y.Z] TEXT"`.
-fn reply(node: &Node, class: Class, word: &str, around: Around<'_>, cx: &mut Loader<'_>) -> Option<ReplyText> {
+fn reply(
+    node: &Node,
+    class: Class,
+    word: &str,
+    around: Around<'_>,
+    cx: &mut Loader<'_>,
+) -> Option<ReplyText> {
     let whole = cx.whole_text(node, word)?;
     let (digit, defaults) = match class {
         Class::Permanent => (5, (554, [5, 7, 1])),
@@ -351,9 +441,13 @@ fn text(node: &Node, word: &str, around: Around<'_>, cx: &mut Loader<'_>) -> Opt
 fn address(node: &Node, word: &str, cx: &mut Loader<'_>) -> Option<String> {
     let text = cx.text(node, word)?;
     let (local, domain) = text.rsplit_once('@').unwrap_or_default();
-    let plain = !text.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '{' | '}' | ','));
+    let plain = !text
+        .contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '{' | '}' | ','));
     if local.is_empty() || domain.is_empty() || !plain {
-        cx.mistake(node.place, format!("`{text}` is not an address such as user@example.com; it can't hold variables"));
+        cx.mistake(
+            node.place,
+            format!("`{text}` is not an address such as user@example.com; it can't hold variables"),
+        );
         return None;
     }
     Some(text.to_owned())
@@ -397,7 +491,8 @@ fn tags(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<TagId>> {
     let mut tags = Vec::new();
     for item in node.items() {
         let name = cx.text(item, "a tag")?;
-        let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        let plain = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
         if !plain {
             cx.mistake(item.place, format!("`{name}` is not a tag: letters, digits, `_`, `-` and `.`"));
             return None;
@@ -453,7 +548,11 @@ fn additions(node: &Node, around: Around<'_>, cx: &mut Loader<'_>) -> Option<Vec
             }
         };
         let text = cx.whole_text(text, "add_header").map(|value| (value, text.place))?;
-        additions.push(Addition { name, value: Template::parse(text.0, around.variables, text.1, cx)?, at_end });
+        additions.push(Addition {
+            name,
+            value: Template::parse(text.0, around.variables, text.1, cx)?,
+            at_end,
+        });
     }
     Some(additions)
 }
@@ -575,7 +674,8 @@ pub fn reference() -> String {
     );
     for info in ACTIONS {
         let ends = if info.ends { "yes" } else { "goes on" };
-        page += &format!("| `{}` | {ends} | {} | {} | {} |\n", info.word, info.delegation, info.milter, info.doc);
+        page +=
+            &format!("| `{}` | {ends} | {} | {} | {} |\n", info.word, info.delegation, info.milter, info.doc);
     }
     page
 }

@@ -127,14 +127,17 @@ impl Reader {
             "all" => {
                 // Under `any` or `unless`, a map of several is what `all` is for.
                 let parts = match &entry.value.value {
-                    Value::Map(entries) => entries.iter().filter_map(|entry| self.entry(entry, under, cx)).collect(),
+                    Value::Map(entries) => {
+                        entries.iter().filter_map(|entry| self.entry(entry, under, cx)).collect()
+                    }
                     _ => self.checks(&entry.value, under, cx),
                 };
                 Some(Condition::All(parts))
             }
             "not" => Some(Condition::NoneOf(self.checks(&entry.value, inner(Under::Not), cx))),
             "when" | "unless" => {
-                let message = format!("`{}` stands beside the rule's name, not inside a condition", entry.key);
+                let message =
+                    format!("`{}` stands beside the rule's name, not inside a condition", entry.key);
                 self.wrong(entry.key_place, message, cx);
                 None
             }
@@ -161,8 +164,9 @@ impl Reader {
             Under::Not => "`not`",
             Under::Unless => "`unless`",
         };
-        let message =
-            format!("`{name}` counts, and is asked only if all else lets the rule apply: it can't stand under {under}");
+        let message = format!(
+            "`{name}` counts, and is asked only if all else lets the rule apply: it can't stand under {under}"
+        );
         self.wrong(entry.key_place, message, cx);
         None
     }

@@ -62,7 +62,8 @@ fn spec(entry: &Entry, base: &Path, mistakes: &mut Mistakes) -> Option<Spec> {
     let before = mistakes.found.len();
     let empty = Registry::default();
     let mut cx = Loader { mistakes, lists: &empty, tags: &mut Vec::new() };
-    let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let is_name =
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     if !is_name {
         cx.mistake(entry.key_place, format!("`{name}` is not a list's name: letters, digits, `-` and `_`"));
     }
@@ -194,7 +195,8 @@ pub fn built_in(local: &Local, source: &Arc<Source>, registry: &mut Registry) {
         ("local.hostnames", Kind::Domain, local.hostnames.clone()),
     ] {
         let texts: Vec<String> = texts;
-        let entries = texts.into_iter().map(|text| Given { text, quoted: true, place: Place::default(), values: None });
+        let entries =
+            texts.into_iter().map(|text| Given { text, quoted: true, place: Place::default(), values: None });
         let spec = Spec {
             name: name.to_owned(),
             kind,
@@ -213,4 +215,3 @@ pub fn built_in(local: &Local, source: &Arc<Source>, registry: &mut Registry) {
         }
     }
 }
-

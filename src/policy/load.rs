@@ -33,7 +33,8 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-const KEYS: [&str; 9] = ["when", "unless", "mode", "on_unknown", "given", "lists", "rules", "tests", "allow_relay"];
+const KEYS: [&str; 9] =
+    ["when", "unless", "mode", "on_unknown", "given", "lists", "rules", "tests", "allow_relay"];
 
 /// What the configuration says about the policy.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +86,9 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Mistake>> {
 pub fn load_texts(texts: &[(&str, &str)], base: &Path, options: &Options) -> Result<Loaded, Vec<Mistake>> {
     let sources = texts
         .iter()
-        .map(|(name, text)| (Arc::new(Source { name: (*name).into(), text: (*text).into() }), base.to_owned()))
+        .map(|(name, text)| {
+            (Arc::new(Source { name: (*name).into(), text: (*text).into() }), base.to_owned())
+        })
         .collect();
     load_sources(sources, options)
 }
@@ -193,7 +196,9 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
             let place = node.get("name").map_or(node.place, |name| name.place);
             if let Some(name) = name {
                 match parts.names.get(&name) {
-                    Some(other) => cx.mistake(place, format!("the name `{name}` is used twice; first in {other}")),
+                    Some(other) => {
+                        cx.mistake(place, format!("the name `{name}` is used twice; first in {other}"))
+                    }
                     None => {
                         parts.names.insert(name, format!("{}:{}", source.name, place.line));
                     }
@@ -355,11 +360,13 @@ fn check_trial_names(
     sources: &[Arc<Source>],
     found: &mut Vec<Mistake>,
 ) {
-    let of_files = files.iter().enumerate().flat_map(|(file, it)| it.trials.iter().map(move |trial| (file, trial)));
+    let of_files =
+        files.iter().enumerate().flat_map(|(file, it)| it.trials.iter().map(move |trial| (file, trial)));
     let of_rules = rules.iter().flat_map(|(file, it)| it.trials.iter().map(move |trial| (*file, trial)));
     for (file, trial) in of_files.chain(of_rules) {
         for step in &trial.steps {
-            if let Some(by) = step.by.as_deref().filter(|by| !rules.iter().any(|(_, rule)| rule.name == **by)) {
+            if let Some(by) = step.by.as_deref().filter(|by| !rules.iter().any(|(_, rule)| rule.name == **by))
+            {
                 let hint = crate::values::near(by, rules.iter().map(|(_, rule)| rule.name.as_str()));
                 found.push(Mistake::at(&sources[file], step.place, format!("no rule `{by}`{hint}")));
             }

@@ -99,7 +99,8 @@ fn place(
     review: &mut Review,
 ) -> Placed {
     let (rule, guard) = rules[index];
-    let own = rule.condition.needs().join(rule.limit.as_ref().map(|(check, _)| check.needs()).unwrap_or_default());
+    let own =
+        rule.condition.needs().join(rule.limit.as_ref().map(|(check, _)| check.needs()).unwrap_or_default());
     let actions = rule.actions.iter().map(|(action, _)| action.stage()).max().unwrap_or_default();
     let mut needed = own.stage.max(actions).max(listed_stage(rule));
     let mut reads = Needs::default();
@@ -147,7 +148,8 @@ fn place(
     let by_stage = if stage >= Stage::Data { Scope::Message } else { Scope::Connection };
     let scope = rule.condition.needs().scope.max(by_stage);
     let scope = if stage >= Stage::Data { scope.min(Scope::Message) } else { scope };
-    let by_limit = if rule.limit.is_some() && stage < Stage::Data { Scope::Recipient } else { Scope::Connection };
+    let by_limit =
+        if rule.limit.is_some() && stage < Stage::Data { Scope::Recipient } else { Scope::Connection };
     let holds_for = scope.max(reads.scope).max(by_limit);
     let holds_for = if stage >= Stage::Data { Scope::Message } else { holds_for };
     Placed { stage, scope, holds_for, reads_known }
@@ -183,8 +185,8 @@ fn listed_stage(rule: &Written) -> Stage {
         action.each(&mut |action| found |= matches!(action, Action::AsListed));
         found
     });
-    let edits = asks_listed
-        && super::rule::matched_lists(&rule.condition).iter().any(|list| list.edits_headers());
+    let edits =
+        asks_listed && super::rule::matched_lists(&rule.condition).iter().any(|list| list.edits_headers());
     if edits { Stage::Message } else { Stage::Connect }
 }
 
@@ -213,7 +215,8 @@ fn misplaced_actions(index: usize, rule: &Written, stage: Stage, review: &mut Re
     for (action, place) in &rule.actions {
         action.each(&mut |action| {
             if matches!(action, Action::Filter(_)) && stage == Stage::Message {
-                let message = "`filter` can't be done at `message`: a milter has no such answer; ask at rcpt".to_owned();
+                let message = "`filter` can't be done at `message`: a milter has no such answer; ask at rcpt"
+                    .to_owned();
                 review.mistakes.push(Remark::new(index, *place, message));
             }
             let limits_other_than_refusing = matches!(action, Action::Permit) && stage == Stage::Message;
@@ -277,7 +280,10 @@ pub fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
             other.mode == Mode::Enforce && !other.disabled && takes_all && ends
         });
         if let Some((other, _)) = earlier {
-            let message = format!("`{}` is never reached: `{}` above ends the rules for all of it", rule.name, other.name);
+            let message = format!(
+                "`{}` is never reached: `{}` above ends the rules for all of it",
+                rule.name, other.name
+            );
             remarks.push(Remark::new(index, rule.place, message));
         }
     }

@@ -207,7 +207,10 @@ fn check_listed(condition: &Condition, actions: &[(Action, Place)], cx: &mut Loa
                 let found = if fitting == 0 { "asks none" } else { "asks several" };
                 cx.mistake(
                     *place,
-                    format!("as_listed needs one list with `to: {}` under `when`; this rule {found}", to.word()),
+                    format!(
+                        "as_listed needs one list with `to: {}` under `when`; this rule {found}",
+                        to.word()
+                    ),
                 );
             }
         }
@@ -221,7 +224,8 @@ fn shape(node: &Node) -> String {
         Value::Scalar(scalar) => format!("{:?}{}", scalar.text, scalar.quoted),
         Value::Seq(items) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(",")),
         Value::Map(entries) => {
-            let shown: Vec<_> = entries.iter().map(|entry| format!("{}:{}", entry.key, shape(&entry.value))).collect();
+            let shown: Vec<_> =
+                entries.iter().map(|entry| format!("{}:{}", entry.key, shape(&entry.value))).collect();
             format!("{{{}}}", shown.join(","))
         }
     }

@@ -90,12 +90,17 @@ impl Template {
             let value = match part {
                 Part::Text(text) => text.as_str(),
                 Part::Fact(fact) => facts.text(*fact).unwrap_or_default(),
-                Part::Bound(name) => {
-                    bindings.iter().find(|(bound, _)| bound == name).map(|(_, value)| value.as_str()).unwrap_or_default()
-                }
+                Part::Bound(name) => bindings
+                    .iter()
+                    .find(|(bound, _)| bound == name)
+                    .map(|(_, value)| value.as_str())
+                    .unwrap_or_default(),
             };
             let room = MAX_FILLED_BYTES.saturating_sub(filled.len());
-            let end = (0..=value.len().min(room)).rev().find(|end| value.is_char_boundary(*end)).unwrap_or_default();
+            let end = (0..=value.len().min(room))
+                .rev()
+                .find(|end| value.is_char_boundary(*end))
+                .unwrap_or_default();
             filled.push_str(&value[..end]);
         }
         filled

@@ -129,7 +129,16 @@ fn step(node: &Node, cx: &mut Loader<'_>) -> Option<Step> {
     if !fine {
         return None;
     }
-    Some(Step { place: node.place, given: given?, at, after, times: times.unwrap_or(1), fails: fails?, expect: expect?, by })
+    Some(Step {
+        place: node.place,
+        given: given?,
+        at,
+        after,
+        times: times.unwrap_or(1),
+        fails: fails?,
+        expect: expect?,
+        by,
+    })
 }
 
 fn read_with<T>(
@@ -253,7 +262,12 @@ fn recipients(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<String>> {
             Some((1..=number).map(|n| format!("user{n}@example.com")).collect())
         }
         _ => {
-            cx.mistake(node.place, format!("`{number}` is neither a list of recipients nor their number (up to {MAX_RECIPIENTS})"));
+            cx.mistake(
+                node.place,
+                format!(
+                    "`{number}` is neither a list of recipients nor their number (up to {MAX_RECIPIENTS})"
+                ),
+            );
             None
         }
     }
@@ -293,7 +307,10 @@ fn expected(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<Expected>> {
             Some(word) if !action::words().any(|known| known == word) => {
                 let known = ["match", "no_match", "unknown", "pass"].into_iter().chain(action::words());
                 let hint = near(word, known);
-                cx.mistake(node.place, format!("`{word}` can't be expected: match, no_match, unknown, pass or an action{hint}"));
+                cx.mistake(
+                    node.place,
+                    format!("`{word}` can't be expected: match, no_match, unknown, pass or an action{hint}"),
+                );
                 None
             }
             _ => action_word(node, cx).map(|word| vec![Expected::Action(word, None)]),

@@ -35,12 +35,13 @@ impl Lookup {
             None => None,
         };
         let place = node.get("list").map_or(node.place, |list| list.place);
-        let Some(list) = cx.lists.get(name) else {
-            let hint = cx.lists.near(name);
-            cx.mistake(place, format!("no list `{name}`{hint}"));
-            return None;
+        let list = match cx.lists.get(name) {
+            Ok(list) => Arc::clone(list),
+            Err(message) => {
+                cx.mistake(place, message);
+                return None;
+            }
         };
-        let list = Arc::clone(list);
         if list.to() != Some(to) {
             let has = match list.to() {
                 Some(other) => format!("has {} as values", other.word()),

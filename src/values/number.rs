@@ -48,7 +48,10 @@ impl NumberTest {
         };
         let fine = cx.only_keys(entries, &Self::OPTIONS, what);
         if entries.is_empty() {
-            cx.mistake(node.place, format!("{what} needs a number, or one of over, under, at_least, at_most"));
+            cx.mistake(
+                node.place,
+                format!("{what} needs a number, or one of over, under, at_least, at_most"),
+            );
             return None;
         }
         let mut bounds = Vec::new();
@@ -82,8 +85,8 @@ impl Bound {
         match self {
             Self::Number(number) => Some(*number),
             Self::Listed(lookup, otherwise) => match lookup.find(facts) {
-                Some(hit) => match hit.value.as_deref() {
-                    Some(ListValue::Number(number)) => Some(*number),
+                Some(hit) => match hit.value {
+                    Some(ListValue::Number(number)) => Some(number),
                     _ => None,
                 },
                 None => *otherwise,

@@ -3,7 +3,6 @@
 
 use super::Loader;
 use super::Lookup;
-use super::lookup::query;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Kind;
@@ -32,7 +31,8 @@ pub enum TextTest {
 #[derive(Clone, Debug)]
 pub enum Way {
     Listed(Arc<List>),
-    LookedUp(Lookup),
+    /// With what the asker's value is, for names that are patterns.
+    LookedUp(Lookup, Subject),
     Pattern(Pattern),
     SameAs(Fact),
     Within(Fact),
@@ -57,7 +57,9 @@ impl TextTest {
         let mut ways = Vec::new();
         for entry in entries {
             let found = match entry.key.as_str() {
-                "is" if Lookup::is_one(&entry.value) => looked_up(&entry.value, cx).map(|way| vec![way]),
+                "is" if Lookup::is_one(&entry.value) => {
+                    looked_up(&entry.value, subject, cx).map(|way| vec![way])
+                }
                 "is" => patterns(&entry.value, name, subject, cx),
                 "in" => listed(&entry.value, subject, cx),
                 "same_as" => cx.fact(&entry.value, "`same_as`").map(|fact| vec![Way::SameAs(fact)]),
@@ -108,7 +110,7 @@ impl TextTest {
         ways.iter()
             .filter_map(|way| match way {
                 Way::SameAs(fact) | Way::Within(fact) => Some(*fact),
-                Way::LookedUp(lookup) => lookup.of,
+                Way::LookedUp(lookup, _) => lookup.of,
                 Way::Listed(_) | Way::Pattern(_) => None,
             })
             .collect()
@@ -131,8 +133,8 @@ impl Way {
     pub fn matches(&self, value: &Query<'_>, facts: &Facts) -> bool {
         match self {
             Self::Listed(list) => list.contains(value),
-            Self::LookedUp(lookup) => lookup.find(facts).is_some_and(|hit| match hit.value.as_deref() {
-                Some(ListValue::Names(names)) => names.iter().any(|name| name.matches(value)),
+            Self::LookedUp(lookup, subject) => lookup.find(facts).is_some_and(|hit| match &hit.value {
+                Some(ListValue::Names(names)) => names.matches(*subject, value),
                 Some(ListValue::None) => true,
                 _ => false,
             }),
@@ -146,9 +148,13 @@ impl Way {
         match self {
             Self::Pattern(pattern) => pattern.capture_names(),
             // {entry} and {value} come with every list.
-            Self::Listed(list) if list.to().is_some() => vec!["entry".into(), "value".into()],
-            Self::Listed(_) => vec!["entry".into()],
-            Self::LookedUp(_) | Self::SameAs(_) | Self::Within(_) => Vec::new(),
+            Self::Listed(list) => {
+                let mut names = list.capture_names();
+                names.push("entry".into());
+                names.extend(list.to().map(|_| "value".to_owned()));
+                names
+            }
+            Self::LookedUp(..) | Self::SameAs(_) | Self::Within(_) => Vec::new(),
         }
     }
 
@@ -159,8 +165,8 @@ impl Way {
                 let entry = list.lookup(value).map(|hit| hit.entry).unwrap_or_default();
                 format!("in {} (`{entry}`)", list.name())
             }
-            Self::LookedUp(lookup) => format!("as list {} says", lookup.list.name()),
-            Self::Pattern(pattern) => format!("fits `{pattern}`"),
+            Self::LookedUp(lookup, _) => format!("as list {} says", lookup.list.name()),
+            Self::Pattern(pattern) => format!("fits `{}`", pattern.text()),
             Self::SameAs(fact) => format!("is the {}", fact.name()),
             Self::Within(fact) => format!("is within the {}", fact.name()),
         }
@@ -190,7 +196,7 @@ fn pattern(node: &Node, name: &str, subject: Subject, cx: &mut Loader<'_>) -> Op
         cx.mistake(node.place, format!("`{text}` stands alone, not among other values"));
         return None;
     }
-    let is_list = !quoted && cx.lists.get(text).is_some();
+    let is_list = !quoted && cx.lists.contains(text);
     match Pattern::parse(text, quoted, subject) {
         Ok(_) if is_list => {
             cx.mistake(node.place, format!("`{text}` is a list; a list is named with in: {text}"));
@@ -215,12 +221,13 @@ fn listed(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Way>
 /// A list by its name, which must be one of the subject.
 pub fn list(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Arc<List>> {
     let name = cx.text(node, "the name of a list")?;
-    let Some(list) = cx.lists.get(name) else {
-        let hint = cx.lists.near(name);
-        cx.mistake(node.place, format!("no list `{name}`{hint}"));
-        return None;
+    let list = match cx.lists.get(name) {
+        Ok(list) => Arc::clone(list),
+        Err(message) => {
+            cx.mistake(node.place, message);
+            return None;
+        }
     };
-    let list = Arc::clone(list);
     if !list.kind().fits(subject) {
         let message = format!("`{name}` is a list of {}, {} expected", list.kind().word(), subject.word());
         cx.mistake(node.place, message);
@@ -229,7 +236,7 @@ pub fn list(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Arc<Li
     Some(list)
 }
 
-fn looked_up(node: &Node, cx: &mut Loader<'_>) -> Option<Way> {
+fn looked_up(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Way> {
     let lookup = Lookup::parse(node, To::Names, cx)?;
     if lookup.of.is_none() {
         cx.mistake(node.place, "a look-up here needs `of: ATTRIBUTE`");
@@ -239,13 +246,16 @@ fn looked_up(node: &Node, cx: &mut Loader<'_>) -> Option<Way> {
         cx.mistake(otherwise.place, "a look-up of names has no `else`: what is in no entry does not match");
         return None;
     }
-    Some(Way::LookedUp(lookup))
+    Some(Way::LookedUp(lookup, subject))
 }
 
 fn within(node: &Node, cx: &mut Loader<'_>) -> Option<Fact> {
     let fact = cx.fact(node, "`within`")?;
     if fact.info().kind != Kind::Domain {
-        cx.mistake(node.place, format!("`{}` is not a domain; `within` asks whether a name is in one", fact.name()));
+        cx.mistake(
+            node.place,
+            format!("`{}` is not a domain; `within` asks whether a name is in one", fact.name()),
+        );
         return None;
     }
     Some(fact)

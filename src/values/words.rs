@@ -13,7 +13,12 @@ pub enum WordTest {
 }
 
 impl WordTest {
-    pub fn parse(node: &Node, name: &str, words: &'static [&'static str], cx: &mut Loader<'_>) -> Option<Self> {
+    pub fn parse(
+        node: &Node,
+        name: &str,
+        words: &'static [&'static str],
+        cx: &mut Loader<'_>,
+    ) -> Option<Self> {
         match node.as_word() {
             Some("present") => return Some(Self::Present),
             Some("absent") => return Some(Self::Absent),
@@ -40,7 +45,12 @@ impl WordTest {
     }
 }
 
-fn word(node: &Node, name: &str, words: &'static [&'static str], cx: &mut Loader<'_>) -> Option<&'static str> {
+fn word(
+    node: &Node,
+    name: &str,
+    words: &'static [&'static str],
+    cx: &mut Loader<'_>,
+) -> Option<&'static str> {
     let text = cx.text(node, name)?;
     let found = words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied();
     if found.is_none() {
