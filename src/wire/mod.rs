@@ -2,3 +2,4 @@
 
 pub mod delegation;
 pub mod milter;
+pub mod milter_answer;
