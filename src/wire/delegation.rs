@@ -356,22 +356,32 @@ impl Span {
 }
 
 /// Which names may have been there already: spares comparing each attribute
-/// with all before it.
+/// with all before it. Twice the bits of [`MAX_ATTRIBUTES`].
 #[derive(Debug, Default)]
-struct Seen([u64; 4]);
+struct Seen([u64; 8]);
 
 impl Seen {
     /// Whether the name may have been there.
     fn insert(&mut self, name: &[u8]) -> bool {
-        let mut hash = name.len().wrapping_mul(97);
-        for byte in [name.first(), name.get(name.len() / 2), name.last()].into_iter().flatten() {
-            hash = hash.wrapping_mul(31).wrapping_add(usize::from(*byte));
-        }
+        let hash = Self::hash(name);
         let bit = 1_u64 << (hash % 64);
-        let Some(word) = self.0.get_mut(hash / 64 % 4) else { return true };
+        let Some(word) = self.0.get_mut((hash / 64 % 8) as usize) else { return true };
         let was = *word & bit != 0;
         *word |= bit;
         was
+    }
+
+    /// Names differ in their length, their first or their last bytes. Who makes
+    /// them collide gains some comparisons, bounded by the limits above.
+    fn hash(name: &[u8]) -> u64 {
+        let ends = match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                u64::from_le_bytes(*first).rotate_left(32) ^ u64::from_le_bytes(*last)
+            }
+            _ => name.iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte)),
+        };
+        // The golden ratio's bits, as in Fibonacci hashing; the high ones mix best.
+        (ends ^ name.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55
     }
 }
 
