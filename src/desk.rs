@@ -38,7 +38,7 @@ impl Desk {
     pub async fn delegation(
         &self,
         _peer: &Peer,
-        _attributes: &crate::wire::delegation::Request<'_>,
+        _attributes: &[crate::facts::Attribute<'_>],
     ) -> PolicyAction {
         PolicyAction::Dunno
     }

@@ -9,16 +9,18 @@ use super::Facts;
 use super::NULL_SENDER;
 use super::Stage;
 use super::decode_xtext;
-use crate::wire::delegation::Request;
 use std::borrow::Cow;
+
+/// A name and its raw value, as they stand in a request.
+pub type Attribute<'a> = (&'a [u8], &'a [u8]);
 
 impl Facts {
     /// Reads the attributes of a request at the stage it was made. Names that
     /// we do not know are left aside, as the protocol demands; of a name that
     /// is given twice the first counts.
-    pub fn from_request(request: &Request<'_>, stage: Stage) -> Self {
+    pub fn from_attributes(attributes: &[Attribute<'_>], stage: Stage) -> Self {
         let mut facts = Self::default();
-        for &(name, value) in &request.attributes {
+        for &(name, value) in attributes {
             let Some(fact) = Fact::of_attribute(name) else {
                 continue;
             };
@@ -57,12 +59,12 @@ mod tests {
     use super::*;
 
     fn facts(text: &str, stage: Stage) -> Facts {
-        let attributes = text
+        let attributes: Vec<Attribute<'_>> = text
             .lines()
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
-        Facts::from_request(&Request { attributes }, stage)
+        Facts::from_attributes(&attributes, stage)
     }
 
     #[test]
@@ -91,8 +93,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_survive() {
-        let request = Request { attributes: vec![(b"sender", b"a\xff@b.test")] };
-        let facts = Facts::from_request(&request, Stage::Rcpt);
+        let facts = Facts::from_attributes(&[(b"sender", b"a\xff@b.test")], Stage::Rcpt);
         assert_eq!(facts.text(Fact::SenderDomain), Some("b.test"));
     }
 

@@ -9,6 +9,7 @@ mod known;
 mod milter;
 mod table;
 
+pub use delegation::Attribute;
 pub use known::Known;
 pub use known::Marks;
 pub use known::Reason;
