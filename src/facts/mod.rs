@@ -189,12 +189,27 @@ impl Facts {
         }
     }
 
+    /// The same for what belongs to the connection alone.
+    pub fn complete_connection_from(&mut self, other: &Self) {
+        for fact in [Fact::DaemonName, Fact::ReverseClientName, Fact::ServerAddress, Fact::ServerPort] {
+            if !self.is_known(fact) {
+                if let Some(value) = other.text(fact) {
+                    self.set(fact, value);
+                }
+            }
+        }
+    }
+
     /// Whether both say the same of the connection: if not, what was found out
     /// about the connection no longer holds (a second HELO, XCLIENT).
     pub fn same_connection(&self, other: &Self) -> bool {
         [Fact::ClientAddress, Fact::ClientName, Fact::HeloName]
             .into_iter()
-            .all(|fact| self.folded(fact) == other.folded(fact))
+            .all(|fact| match (self.folded(fact), other.folded(fact)) {
+                (Some(one), Some(another)) => one == another,
+                // Not known yet, or not to the other protocol.
+                _ => true,
+            })
     }
 
     /// Sets `hour` and `weekday` from the moment, by the server's own zone.

@@ -194,12 +194,14 @@ impl Reader {
 mod tests {
     use super::*;
     use crate::desk::Desk;
-    use crate::listen::Deadlines;
+    use crate::config::Address;
+    use crate::config::Decides;
+    use crate::desk::Deadlines;
     use crate::listen::ListenStats;
     use crate::listen::Shutdown;
     use crate::listen::Stopper;
     use crate::listen::socket::Access;
-    use crate::listen::socket::Address;
+    use crate::listen::testing::address_of;
     use std::sync::atomic::Ordering;
     use tokio::io::AsyncRead;
     use tokio::io::AsyncWrite;
@@ -220,7 +222,7 @@ mod tests {
     }
 
     async fn running(address: &str, max_connections: usize) -> Running {
-        let listener = Listener::bind(&address.parse().unwrap(), &Access::default()).await.unwrap();
+        let listener = Listener::bind(&address_of(address), &Access::default()).await.unwrap();
         let address = listener.address().clone();
         let (stopper, shutdown) = Shutdown::new();
         let stats = Arc::new(ListenStats::default());
@@ -231,6 +233,7 @@ mod tests {
             shutdown,
             deadlines: Deadlines { envelope: Duration::from_secs(5), message: Duration::from_secs(20) },
             max_connections,
+            decides: Decides::Message,
         };
         let task = tokio::spawn(serve(listener, service));
         Running { address, stats, stopper, task }

@@ -489,12 +489,14 @@ fn split_arguments(arguments: &[CString]) -> (&[u8], Vec<&[u8]>) {
 mod tests {
     use super::*;
     use crate::desk::Desk;
-    use crate::listen::Deadlines;
+    use crate::config::Address;
+    use crate::config::Decides;
+    use crate::desk::Deadlines;
     use crate::listen::ListenStats;
     use crate::listen::Shutdown;
     use crate::listen::Stopper;
     use crate::listen::socket::Access;
-    use crate::listen::socket::Address;
+    use crate::listen::testing::address_of;
     use indymilter_test::TestConnection;
     use std::net::Ipv4Addr;
     use std::sync::Mutex;
@@ -521,12 +523,13 @@ mod tests {
             shutdown,
             deadlines,
             max_connections: 10,
+            decides: Decides::Message,
         };
         (service, stopper)
     }
 
     async fn running(address: &str) -> Running {
-        let listener = Listener::bind(&address.parse().unwrap(), &Access::default()).await.unwrap();
+        let listener = Listener::bind(&address_of(address), &Access::default()).await.unwrap();
         let address = listener.address().clone();
         let (service, stopper) = service();
         let stats = service.stats.clone();
@@ -715,7 +718,7 @@ mod tests {
     async fn a_panic_ends_the_desk_s_session_and_lets_the_mail_through() {
         let (service, _stopper) = service();
         let stats = service.stats.clone();
-        let peer = Peer { listener: "x".into(), pid: None, connection: 1 };
+        let peer = Peer { listener: "x".into(), pid: None, connection: 1, decides: Decides::Message };
         let session = Some(service.desk.milter(peer.clone()));
         let line = Arc::new(Line { peer, service: Arc::new(service), stage: watch::channel(Stage::Idle).0 });
         let negotiated = Negotiated { actions: ACTIONS, options: ProtoOpts::empty() };

@@ -6,6 +6,8 @@ pub mod http;
 pub mod milter;
 pub mod socket;
 
+use crate::config::Decides;
+use crate::desk::Deadlines;
 use crate::desk::Desk;
 use crate::wire::delegation::Oddity;
 use std::future::Future;
@@ -32,17 +34,13 @@ pub struct Service {
     pub desk: Arc<Desk>,
     pub stats: Arc<ListenStats>,
     pub shutdown: Shutdown,
+    /// The desk's; a listener waits [`GRACE`] longer.
     pub deadlines: Deadlines,
     /// Beyond it connections wait in the kernel's queue until another ends.
     /// Postfix holds one a process and service string; so above its limits.
     pub max_connections: usize,
-}
-
-/// The desk's deadlines; a listener waits [`GRACE`] longer.
-#[derive(Clone, Copy, Debug)]
-pub struct Deadlines {
-    pub envelope: Duration,
-    pub message: Duration,
+    /// For a milter: whether it also decides on recipients.
+    pub decides: Decides,
 }
 
 /// Which protocol a listener speaks.
@@ -213,6 +211,19 @@ async fn caught<F: Future>(future: F) -> Result<F::Output, Failure> {
         Err(_) => Poll::Ready(Err(Failure::Panic)),
     })
     .await
+}
+
+#[cfg(test)]
+mod testing {
+    use crate::config::Address;
+
+    /// `inet:127.0.0.1:0` or `unix:/path`.
+    pub(super) fn address_of(text: &str) -> Address {
+        match text.strip_prefix("unix:") {
+            Some(path) => Address::Unix(path.into()),
+            None => Address::Inet(text.strip_prefix("inet:").unwrap().parse().unwrap()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,24 +4,20 @@
 //! Everybody who may reach a socket may connect. Connections are bounded by
 //! `max_connections`; who may connect, by the address or the socket's mode.
 
+use crate::config::Address;
 use crate::desk::Peer;
 use crate::listen::Kind;
 use crate::listen::OpenConnection;
 use crate::listen::Service;
 use crate::listen::add_one;
-use std::fmt;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
-use std::net::Ipv4Addr;
-use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::str::FromStr;
 use std::task::Context;
 use std::task::Poll;
 use std::time::Duration;
@@ -51,62 +47,6 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 
 /// After the drain deadline, for milter sessions to end the command in hand.
 const LAST_GRACE: Duration = Duration::from_secs(1);
-
-/// `inet:HOST:PORT` or `unix:/path`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Address {
-    Inet(SocketAddr),
-    Unix(PathBuf),
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            if !path.starts_with('/') || path.ends_with('/') {
-                return Err(format!(
-                    "found `{text}`, expected a path from the root, as in `unix:/run/gatepost/policy`"
-                ));
-            }
-            return Ok(Self::Unix(PathBuf::from(path)));
-        }
-        let Some(rest) = text.strip_prefix("inet:") else {
-            return Err(format!("found `{text}`, expected `inet:HOST:PORT` or `unix:/path`"));
-        };
-        let Some((host, port)) = rest.rsplit_once(':') else {
-            return Err(format!("found `{text}` without a port, expected `inet:HOST:PORT`"));
-        };
-        let port = port
-            .parse()
-            .map_err(|_| format!("found port `{port}` in `{text}`, expected a number from 0 to 65535"))?;
-        Ok(Self::Inet(SocketAddr::new(parse_host(host, text)?, port)))
-    }
-}
-
-/// Names are not looked up: a socket that depends on DNS may be another one
-/// after the next start.
-fn parse_host(host: &str, text: &str) -> Result<IpAddr, String> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    match (host, bare) {
-        ("localhost", _) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-        ("*", _) => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        (_, Some(bare)) => bare.parse().ok(),
-        (_, None) => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-    }
-    .ok_or_else(|| {
-        format!("found host `{host}` in `{text}`, expected an IP address (IPv6 in brackets: `inet:[::1]:12040`), `localhost`, or `*` for every IPv4 address")
-    })
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inet(address) => write!(f, "inet:{address}"),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
 
 /// Who may connect to a unix socket.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -234,6 +174,7 @@ fn admit(io: StreamIo, kind: Kind, service: &Service) -> (Stream, Peer) {
         listener: service.name.clone(),
         pid: io.peer_pid(),
         connection: service.stats.next_connection(),
+        decides: service.decides,
     };
     if let StreamIo::Tcp(stream) = &io {
         // Many small frames each way: with Nagle's algorithm each message
@@ -517,34 +458,9 @@ mod tests {
         Listener::bind(&Address::Unix(path.to_owned()), &Access::default()).await
     }
 
-    #[test]
-    fn addresses_are_read_as_postfix_writes_them() {
-        for (text, expected) in [
-            ("inet:127.0.0.1:12040", "inet:127.0.0.1:12040"),
-            ("inet:[::1]:12040", "inet:[::1]:12040"),
-            ("inet:localhost:1", "inet:127.0.0.1:1"),
-            ("inet:*:1", "inet:0.0.0.0:1"),
-            ("unix:/run/gatepost/policy", "unix:/run/gatepost/policy"),
-        ] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), expected);
-        }
-        for (text, says) in [
-            ("127.0.0.1:12040", "expected `inet:HOST:PORT` or `unix:/path`"),
-            ("inet:12040", "without a port"),
-            ("inet:127.0.0.1:70000", "port `70000`"),
-            ("inet:mx.example:25", "host `mx.example`"),
-            ("inet:::1:25", "in brackets"),
-            ("unix:run/x", "a path from the root"),
-            ("unix:/run/", "a path from the root"),
-        ] {
-            let error = text.parse::<Address>().unwrap_err();
-            assert!(error.contains(says), "{text}: {error}");
-        }
-    }
-
     #[tokio::test]
     async fn an_address_in_use_is_named() {
-        let first = Listener::bind(&"inet:127.0.0.1:0".parse().unwrap(), &Access::default()).await.unwrap();
+        let first = Listener::bind(&Address::Inet(([127, 0, 0, 1], 0).into()), &Access::default()).await.unwrap();
         let error = Listener::bind(first.address(), &Access::default()).await.unwrap_err();
         assert!(error.starts_with(&format!("address already in use: {}: ", first.address())), "{error}");
         let dir = tempfile::tempdir().unwrap();

@@ -37,6 +37,7 @@ pub(super) struct Table {
     /// Not the shards' own: else all keys of a shard would hash alike in it.
     hasher: RandomState,
     coarse_answers: AtomicU64,
+    capacity: usize,
 }
 
 /// The shards of a batch, locked by rising number, and the coarse table after them.
@@ -62,7 +63,12 @@ impl Table {
             coarse: Mutex::new(Shard::new(MAX_COARSE_KEYS)),
             hasher: RandomState::default(),
             coarse_answers: AtomicU64::new(0),
+            capacity: max_keys,
         }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     pub(super) fn peek(&self, question: &Question<'_>, now: Nanos) -> Answer {

@@ -119,6 +119,11 @@ impl State {
         self.table.charge(charges, now);
     }
 
+    /// How many keys it holds at most.
+    pub fn capacity(&self) -> usize {
+        self.table.capacity()
+    }
+
     pub fn stats(&self) -> Stats {
         self.table.stats()
     }

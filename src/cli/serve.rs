@@ -1,0 +1,352 @@
+//! `gatepost serve`: both protocols and the HTTP endpoint, until SIGTERM.
+//!
+//! SIGHUP reads the configuration and the rules again; what is bad leaves what is
+//! in force. Lists whose files change are read again alone. Nothing here decides.
+
+use crate::config::Config;
+use crate::config::Decides;
+use crate::config::Listener as Listens;
+use crate::desk::Deadlines;
+use crate::desk::Desk;
+use crate::desk::Parts;
+use crate::journal::Journal;
+use crate::listen::ListenStats;
+use crate::listen::Service;
+use crate::listen::Shutdown;
+use crate::listen::Stopper;
+use crate::listen::delegation;
+use crate::listen::http;
+use crate::listen::milter;
+use crate::listen::socket::Access;
+use crate::listen::socket::Listener;
+use crate::metrics::FailOpen;
+use crate::metrics::Interface;
+use crate::metrics::ListCounters;
+use crate::metrics::Metrics;
+use crate::metrics::Reload;
+use crate::policy;
+use crate::policy::Loaded;
+use crate::policy::Options;
+use crate::policy::Policy;
+use crate::state::Clock;
+use crate::state::State;
+use crate::yaml::Mistake;
+use jiff::Timestamp;
+use sd_notify::NotifyState;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use std::time::SystemTime;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long mail that is under way may take to end after SIGTERM; below systemd's
+/// TimeoutStopSec of 90 s.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// How often old sessions are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+
+/// How often files of lists are looked at.
+const LOOK_AT_LISTS_EVERY: Duration = Duration::from_secs(5);
+
+/// Connections on one socket. Postfix holds one for each smtpd and service string;
+/// default_process_limit is 100, and large sites set a few thousand.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// Why there is nothing to run.
+enum Trouble {
+    /// Mistakes in what the operator wrote.
+    Mistakes(Vec<Mistake>),
+    /// The world: a port in use, a file that is not there.
+    World(String),
+}
+
+/// Runs until it is told to stop. Mistakes go to standard error.
+pub fn run(config: Option<&Path>) -> ExitCode {
+    match start(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Trouble::Mistakes(mistakes)) => {
+            let unread = mistakes.iter().all(|mistake| mistake.is_unread);
+            for mistake in &mistakes {
+                super::complain(&mistake.to_string());
+            }
+            ExitCode::from(if unread { super::COULD_NOT_RUN } else { super::FOUND_MISTAKES })
+        }
+        Err(Trouble::World(why)) => {
+            super::complain(&why);
+            ExitCode::from(super::COULD_NOT_RUN)
+        }
+    }
+}
+
+fn start(path: Option<&Path>) -> Result<(), Trouble> {
+    let config = Config::load(path).map_err(Trouble::Mistakes)?;
+    let loaded = load(&config, 1).map_err(Trouble::Mistakes)?;
+    // Its guard is dropped last, so that the last lines are written.
+    let (journal, _guard) = crate::journal::init(config.log).map_err(Trouble::World)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
+    let served = runtime.block_on(serve(path.map(Path::to_owned), config, loaded, journal));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    served
+}
+
+fn load(config: &Config, generation: u64) -> Result<Loaded, Vec<Mistake>> {
+    let options = Options {
+        local: config.local.clone(),
+        enforce: config.enforce.clone(),
+        disable: config.disable.clone(),
+        generation,
+    };
+    policy::load(&config.policy_dir, &options)
+}
+
+/// What stays while the policy changes.
+struct Daemon {
+    path: Option<PathBuf>,
+    desk: Arc<Desk>,
+    metrics: Arc<Metrics>,
+    lists: Arc<ListCounters>,
+    /// Of the last load that was tried.
+    generation: u64,
+    config: Config,
+}
+
+async fn serve(path: Option<PathBuf>, config: Config, loaded: Loaded, journal: Journal) -> Result<(), Trouble> {
+    let metrics = Arc::new(Metrics::new(Timestamp::now()));
+    let (stopper, shutdown) = Shutdown::new();
+    warn(&loaded, &config);
+    let lists = metrics.load_lists(names(&loaded.policy));
+    let deadlines = Deadlines { envelope: config.deadline.envelope, message: config.deadline.message };
+    let rules = loaded.policy.rules.len();
+    let desk = Arc::new(Desk::new(Parts {
+        policy: loaded.policy,
+        state: State::in_memory(config.state.max_keys),
+        clock: Clock::starting_at(SystemTime::now()),
+        metrics: Arc::clone(&metrics),
+        journal: Some(journal),
+        deadlines,
+        wall: Timestamp::now,
+    }));
+    let stats = Arc::new(ListenStats::default());
+    let service = |listens: &Listens, decides| Service {
+        name: Arc::clone(&listens.name),
+        desk: Arc::clone(&desk),
+        stats: Arc::clone(&stats),
+        shutdown: shutdown.clone(),
+        deadlines,
+        max_connections: MAX_CONNECTIONS,
+        decides,
+    };
+    let mut bound = Vec::new();
+    for listens in &config.policy {
+        bound.push((bind(listens).await?, service(listens, Decides::Message), Interface::Policy));
+    }
+    for listens in &config.milter {
+        bound.push((bind(&listens.listener).await?, service(&listens.listener, listens.decides), Interface::Milter));
+    }
+    let ready = Arc::new(AtomicBool::new(false));
+    let (stop_http, http_stopped) = watch::channel(false);
+    let mut http_task = JoinSet::new();
+    if let Some(address) = config.http {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| Trouble::World(format!("can't listen for http on {address}: {error}")))?;
+        let sampled = (Arc::clone(&desk), Arc::clone(&metrics), Arc::clone(&stats), Arc::clone(&lists));
+        let state = http::HttpState {
+            metrics: Arc::clone(&metrics),
+            ready: Arc::clone(&ready),
+            sample: Arc::new(move || sample(&sampled.0, &sampled.1, &sampled.2)),
+        };
+        http_task.spawn(http::serve(listener, state, http_stopped));
+    }
+    let mut tasks = JoinSet::new();
+    for (listener, service, interface) in bound {
+        tracing::info!(address = %listener.address(), listener = %service.name, protocol = interface.word(), "listening");
+        match interface {
+            Interface::Policy => tasks.spawn(delegation::serve(listener, service)),
+            Interface::Milter => tasks.spawn(milter::serve(listener, service)),
+        };
+    }
+    metrics.reloaded(Reload::Ok, Timestamp::now());
+    tracing::info!(rules, "ready; counters are kept in memory and begin anew with each start");
+    ready.store(true, Relaxed);
+    notify(NotifyState::Ready);
+    let daemon = Daemon { path, desk, metrics, lists, generation: 1, config };
+    daemon.run(&mut tasks, stopper, &ready).await?;
+    // Last, so that /readyz could say that we were draining.
+    let _ = stop_http.send(true);
+    while http_task.join_next().await.is_some() {}
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(listens: &Listens) -> Result<Listener, Trouble> {
+    let access = Access { mode: Some(listens.mode), group: listens.group.clone() };
+    Listener::bind(&listens.address, &access).await.map_err(Trouble::World)
+}
+
+impl Daemon {
+    async fn run(mut self, tasks: &mut JoinSet<()>, stopper: Stopper, ready: &AtomicBool) -> Result<(), Trouble> {
+        let trouble = |error: std::io::Error| Trouble::World(format!("can't wait for signals: {error}"));
+        let mut hangup = signal(SignalKind::hangup()).map_err(trouble)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(trouble)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(trouble)?;
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
+        let mut look = tokio::time::interval(LOOK_AT_LISTS_EVERY);
+        let mut stopping = false;
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => self.reload().await,
+                _ = sweep.tick() => self.desk.sweep().await,
+                _ = look.tick() => self.reload_lists().await,
+                _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
+                    ready.store(false, Relaxed);
+                    notify(NotifyState::Stopping);
+                    let drain = if std::mem::replace(&mut stopping, true) { Duration::ZERO } else { DRAIN };
+                    tracing::info!(seconds = drain.as_secs(), "stopping; mail under way may end");
+                    stopper.stop(drain);
+                }
+                ended = tasks.join_next() => {
+                    if ended.is_none() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads everything again. What is bad is told, and the old stays in force.
+    async fn reload(&mut self) {
+        notify_reloading();
+        self.generation += 1;
+        let (path, generation) = (self.path.clone(), self.generation);
+        // Reading a million entries takes a second, which answers must not wait for.
+        let read = tokio::task::spawn_blocking(move || {
+            let config = Config::load(path.as_deref())?;
+            let loaded = load(&config, generation)?;
+            Ok::<_, Vec<Mistake>>((config, loaded))
+        });
+        match read.await {
+            Ok(Ok((config, loaded))) => self.take_over(config, loaded),
+            Ok(Err(mistakes)) => {
+                for mistake in &mistakes {
+                    tracing::error!(mistake = %first_line(mistake), "the new configuration is bad");
+                }
+                tracing::error!(mistakes = mistakes.len(), "the old policy stays in force");
+                self.metrics.reloaded(Reload::Failed, Timestamp::now());
+            }
+            Err(error) => {
+                tracing::error!(%error, "reading the configuration failed; the old policy stays in force");
+                self.metrics.reloaded(Reload::Failed, Timestamp::now());
+            }
+        }
+        notify(NotifyState::Ready);
+    }
+
+    fn take_over(&mut self, config: Config, loaded: Loaded) {
+        let same_sockets = config.policy == self.config.policy
+            && config.milter == self.config.milter
+            && config.http == self.config.http;
+        if !same_sockets || config.deadline != self.config.deadline || config.state != self.config.state {
+            tracing::warn!("sockets, deadlines and the size of tables change only with a restart");
+        }
+        warn(&loaded, &config);
+        let rules = loaded.policy.rules.len();
+        self.lists = self.metrics.load_lists(names(&loaded.policy));
+        self.desk.enforce(loaded.policy);
+        self.config = config;
+        self.metrics.reloaded(Reload::Ok, Timestamp::now());
+        tracing::info!(rules, generation = self.generation, "the new policy is in force");
+    }
+
+    /// Each list alone, when its file has changed; a bad one keeps the old entries.
+    async fn reload_lists(&self) {
+        let active = self.desk.active();
+        let lists: Vec<_> = active.policy.lists.iter().cloned().enumerate().collect();
+        let looked = tokio::task::spawn_blocking(move || {
+            let stale = lists.into_iter().filter(|(_, list)| list.is_stale());
+            stale.map(|(index, list)| (index, list.name().to_owned(), list.reload())).collect::<Vec<_>>()
+        });
+        let Ok(looked) = looked.await else {
+            return;
+        };
+        for (index, list, result) in looked {
+            match result {
+                Ok(true) => {
+                    tracing::info!(list, "its file has changed and was read again");
+                    self.lists.reloaded(index, Reload::Ok);
+                }
+                Ok(false) => {}
+                Err(mistakes) => {
+                    for mistake in &mistakes {
+                        tracing::error!(list, mistake = %first_line(mistake), "its file is bad; the old entries stay");
+                    }
+                    self.lists.reloaded(index, Reload::Failed);
+                }
+            }
+        }
+    }
+}
+
+fn names(policy: &Policy) -> impl Iterator<Item = String> {
+    policy.lists.iter().map(|list| list.name().to_owned())
+}
+
+fn warn(loaded: &Loaded, config: &Config) {
+    for warning in &loaded.warnings {
+        tracing::warn!(warning = %first_line(warning), "odd in the policy");
+    }
+    for selector in &loaded.idle {
+        let Config { source, .. } = config;
+        tracing::warn!(
+            file = source.name,
+            line = selector.place.line,
+            selector = selector.pattern,
+            "enforce or disable names no rule and no file"
+        );
+    }
+}
+
+fn first_line(mistake: &Mistake) -> String {
+    mistake.to_string().replace("\n    ", ": ")
+}
+
+/// Values that are looked up at each scrape.
+fn sample(desk: &Desk, metrics: &Metrics, stats: &ListenStats) {
+    desk.sample();
+    for (interface, kind) in [(Interface::Policy, &stats.policy), (Interface::Milter, &stats.milter)] {
+        metrics.set_connections(interface, kind.open.load(Relaxed), kind.total.load(Relaxed));
+        metrics.set_protocol_errors(interface, "accept_failed", kind.accept_failures.load(Relaxed));
+    }
+    for (oddity, count) in stats.oddities() {
+        metrics.set_protocol_errors(Interface::Policy, oddity.word(), count);
+    }
+    metrics.set_protocol_errors(Interface::Milter, "edit_refused", stats.edits_refused.load(Relaxed));
+    let missed = stats.policy.deadlines_missed.load(Relaxed) + stats.milter.deadlines_missed.load(Relaxed);
+    let panics = stats.policy.panics.load(Relaxed) + stats.milter.panics.load(Relaxed);
+    metrics.set_fail_open_elsewhere(FailOpen::Deadline, missed);
+    metrics.set_fail_open_elsewhere(FailOpen::Internal, panics);
+}
+
+fn notify(state: NotifyState<'_>) {
+    // Not under systemd, or a socket of its that is gone: nothing to be done.
+    let _ = sd_notify::notify(&[state]);
+}
+
+/// `Type=notify-reload` wants the time of it (sd_notify(3)).
+fn notify_reloading() {
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+    }
+}

@@ -1,0 +1,245 @@
+//! Policy requests: one recipient, or one step of the session, at a time.
+//!
+//! A request may be made again after a timeout, by several restriction lists, for
+//! a recipient that was refused before; it is decided and charged once.
+
+use super::Asked;
+use super::Desk;
+use super::Peer;
+use super::report::ruling;
+use super::session::Before;
+use super::session::Session;
+use super::session::Transaction;
+use super::sessions::Handle;
+use super::sessions::Key;
+use crate::decision::About;
+use crate::engine::Decided;
+use crate::facts::Attribute;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Stage;
+use crate::metrics;
+use crate::metrics::Interface;
+use crate::reply::PolicyAction;
+use crate::verdict::Refusal;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// What a request is about, by its `protocol_state`: an open set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Occasion {
+    Step(Stage),
+    /// The client is now another.
+    Xclient,
+    /// VRFY, ETRN and what is not known: no mail, never counted.
+    Aside,
+}
+
+impl Occasion {
+    fn of(state: &[u8]) -> Self {
+        match state {
+            b"RCPT" => Self::Step(Stage::Rcpt),
+            b"DATA" => Self::Step(Stage::Data),
+            b"END-OF-MESSAGE" => Self::Step(Stage::Message),
+            b"MAIL" => Self::Step(Stage::Mail),
+            b"HELO" | b"EHLO" => Self::Step(Stage::Helo),
+            b"CONNECT" => Self::Step(Stage::Connect),
+            b"XCLIENT" => Self::Xclient,
+            _ => Self::Aside,
+        }
+    }
+}
+
+impl Desk {
+    /// Answers one policy request: attributes in the order sent, values raw.
+    pub async fn delegation(&self, peer: &Peer, attributes: &[Attribute<'_>]) -> PolicyAction {
+        let began = Instant::now();
+        let state = attributes.iter().find(|(name, _)| *name == b"protocol_state").map_or(&b""[..], |(_, v)| v);
+        let occasion = Occasion::of(state);
+        let (stage, action) = match occasion {
+            Occasion::Aside => (metrics::Stage::Other, PolicyAction::Dunno),
+            Occasion::Xclient => (metrics::Stage::Connect, self.request(peer, attributes, Stage::Connect, true).await),
+            Occasion::Step(stage) => {
+                (super::report::metric_stage(stage), self.request(peer, attributes, stage, false).await)
+            }
+        };
+        self.metrics.answered(Interface::Policy, stage, metrics::Action::from(&action), began.elapsed());
+        action
+    }
+
+    async fn request(&self, peer: &Peer, attributes: &[Attribute<'_>], stage: Stage, anew: bool) -> PolicyAction {
+        let mut facts = Facts::from_attributes(attributes, stage);
+        facts.set(Fact::Listener, &peer.listener);
+        facts.set_moment(self.moment(), &self.zone);
+        let handle = self.session_of_request(&facts, peer, anew);
+        let mut session = handle.lock().await;
+        session.hear(&facts);
+        if let Some(milter) = &session.milter {
+            // What only the milter knows of the connection, such as {daemon_name}.
+            facts.complete_connection_from(milter);
+        }
+        if stage < Stage::Mail {
+            return self.before_mail(facts, &mut session, stage).await;
+        }
+        self.join_request(&facts, &mut session, stage);
+        let Some(transaction) = session.transaction.as_mut() else {
+            return PolicyAction::Dunno;
+        };
+        match transaction.before(stage, &facts, peer.connection) {
+            Some(Before::Again(action)) => return action,
+            // Another list may carry what the first answer had no room for.
+            Some(Before::Elsewhere(action)) => match action {
+                PolicyAction::Reject(_) | PolicyAction::Defer(_) | PolicyAction::DeferIfPermit(_) => return action,
+                _ => return transaction.outbox.next_policy_action(stage),
+            },
+            None => {}
+        }
+        let action = match stage {
+            Stage::Message => self.end_of_message_seen(&facts, &mut session),
+            _ => self.envelope(facts.clone(), &mut session, stage).await,
+        };
+        if let Some(transaction) = session.transaction.as_mut() {
+            transaction.keep(stage, &facts, peer.connection, &action);
+            transaction.facts = Some(facts);
+        }
+        action
+    }
+
+    /// The session a request belongs to, made if there is none.
+    fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
+        let instance = facts.text(Fact::Instance);
+        let pid = instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok()).or(peer.pid);
+        let key = match (facts.ip(Fact::ClientAddress), facts.number(Fact::ClientPort)) {
+            (Some(ip), Some(port)) => Some(Key::Client(ip, u16::try_from(port).unwrap_or_default())),
+            _ => None,
+        };
+        let known = key.as_ref().and_then(|key| self.sessions.get(key));
+        let known = known.or_else(|| self.sessions.get(&Key::Pid(pid?)));
+        let key = key.or_else(|| instance.map(|instance| Key::Instance(instance.into())));
+        if let Some(handle) = known.or_else(|| self.sessions.get(key.as_ref()?)).filter(|_| !anew) {
+            // A port is used again by another client process: another smtpd tells.
+            let other = handle.try_lock().is_ok_and(|mut session| {
+                let other = session.pid.is_some() && pid.is_some() && session.pid != pid;
+                session.pid = session.pid.or(pid);
+                other
+            });
+            if !other {
+                return handle;
+            }
+        }
+        let handle = Handle::new(tokio::sync::Mutex::new(Session { pid, ..Session::default() }));
+        if let Some(key) = key {
+            let before = self.sessions.put(key, Arc::clone(&handle));
+            self.end_replaced(before);
+        }
+        handle
+    }
+
+    /// Requests before MAIL (only with `smtpd_delay_reject = no`): there is no
+    /// transaction yet, and only a refusal can be told.
+    async fn before_mail(&self, mut facts: Facts, session: &mut Session, stage: Stage) -> PolicyAction {
+        let active = self.active();
+        self.settle_generation(session, &active);
+        let direction = self.direction(&facts, &active.policy);
+        facts.set(Fact::Direction, direction);
+        let id = self.next_id();
+        let asked = Asked { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
+        let decided = self.decide(asked, &mut session.recall).await;
+        let (now, would) = ruling(&active.policy, &decided);
+        if !now.is_plain() || would.is_some() {
+            let transaction = Transaction::new(id, Arc::clone(&active));
+            self.tell(About::Client, &transaction, &facts, Some(&decided), now, would, "policy");
+        }
+        refusal_action(&decided).unwrap_or_default()
+    }
+
+    /// Binds a request to the transaction that is under way, or begins one.
+    fn join_request(&self, facts: &Facts, session: &mut Session, stage: Stage) {
+        let instance = facts.text(Fact::Instance).map(str::to_owned);
+        let goes_on = session.transaction.as_ref().is_some_and(|transaction| {
+            match (&transaction.instance, &instance) {
+                (Some(known), Some(now)) => known == now,
+                // MAIL without an instance begins anew, unless the milter has just
+                // begun the same.
+                (_, None) => stage != Stage::Mail || !transaction.by_policy,
+                (None, Some(_)) => !transaction.is_told,
+            }
+        });
+        if !goes_on {
+            self.begin_transaction(session);
+        }
+        if let Some(transaction) = session.transaction.as_mut() {
+            transaction.by_policy = true;
+            transaction.instance = instance.or(transaction.instance.take());
+        }
+    }
+
+    /// MAIL, RCPT and DATA.
+    async fn envelope(&self, mut facts: Facts, session: &mut Session, stage: Stage) -> PolicyAction {
+        let Session { recall, transaction: Some(transaction), .. } = session else {
+            return PolicyAction::Dunno;
+        };
+        let active = Arc::clone(&transaction.active);
+        let direction = self.direction(&facts, &active.policy);
+        facts.set(Fact::Direction, direction);
+        if stage == Stage::Data {
+            facts.recipients.clone_from(&transaction.recipients);
+            // It names one recipient only if there is but one.
+            facts.unset(Fact::Recipient);
+            facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
+        }
+        let id = transaction.id.clone();
+        let asked = Asked { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
+        let decided = self.decide(asked, recall).await;
+        let (now, would) = ruling(&active.policy, &decided);
+        let recipient = facts.text(Fact::Recipient).unwrap_or_default().to_owned();
+        let refused = decided.verdict.refuses();
+        if stage == Stage::Rcpt {
+            if refused {
+                transaction.refuse(&recipient);
+            } else if !transaction.accept(&recipient) {
+                recall.recipients.pop();
+            }
+        }
+        if refused || would.is_some() {
+            let about = if stage == Stage::Rcpt { About::Recipient } else { About::Message };
+            self.tell(about, transaction, &facts, Some(&decided), now.clone(), would.clone(), "policy");
+        }
+        if refused {
+            // What a refused recipient would have brought about concerns nobody else.
+            self.count_recipient(&decided, direction);
+            return refusal_action(&decided).unwrap_or_default();
+        }
+        transaction.note(Some(now), would);
+        self.log_effects(&active.policy, &decided, &id);
+        transaction.outbox.add(decided.verdict.effects);
+        transaction.outbox.next_policy_action(stage)
+    }
+
+    /// END-OF-MESSAGE: nothing is refused here (Postfix before mid-2026 mishandles
+    /// it), but what waits can be told.
+    fn end_of_message_seen(&self, facts: &Facts, session: &mut Session) -> PolicyAction {
+        let Some(transaction) = session.transaction.as_mut() else {
+            return PolicyAction::Dunno;
+        };
+        transaction.size = facts.number(Fact::Size);
+        let action = transaction.outbox.next_policy_action(Stage::Message);
+        transaction.facts = Some(facts.clone());
+        if !transaction.by_milter {
+            // Nobody else will say how it ends.
+            self.tell_message(session, "accept");
+        }
+        action
+    }
+}
+
+/// The reply to a recipient or step that is refused.
+fn refusal_action(decided: &Decided) -> Option<PolicyAction> {
+    let (_, refusal) = decided.verdict.refusal.as_ref()?;
+    Some(match refusal {
+        Refusal::Defer(reply) => PolicyAction::Defer(reply.clone()),
+        Refusal::DeferIfPermit(reply) => PolicyAction::DeferIfPermit(reply.clone()),
+        Refusal::Discard(text) => PolicyAction::Discard(text.clone()),
+        Refusal::Reject(reply) => PolicyAction::Reject(reply.clone()),
+    })
+}

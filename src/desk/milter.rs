@@ -1,0 +1,509 @@
+//! The milter's half of a session: records what becomes of the envelope, and
+//! decides on the message at its end.
+//!
+//! Postfix asks delegation first at every step, so that what it was told is known
+//! here. Where there is no delegation (sendmail(1), our own bounces, listeners
+//! that decide on the envelope) the rules of the envelope are asked here too.
+
+use super::Active;
+use super::Asked;
+use super::Desk;
+use super::MacroNames;
+use super::MilterNeeds;
+use super::Peer;
+use super::report::metric_stage;
+use super::report::ruling;
+use super::session::Session;
+use super::sessions::Handle;
+use super::sessions::Key;
+use crate::config::Decides;
+use crate::decision::About;
+use crate::engine::Decided;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Macros;
+use crate::facts::Marks;
+use crate::facts::MilterFacts;
+use crate::facts::NULL_SENDER;
+use crate::facts::Stage;
+use crate::message::Message;
+use crate::metrics;
+use crate::metrics::Interface;
+use crate::names::internal_form;
+use crate::reply::Edit;
+use crate::reply::Ending;
+use crate::reply::MilterAnswer;
+use crate::reply::Reply;
+use crate::verdict::Effect;
+use crate::verdict::Refusal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// One milter connection's events, in Postfix's order. Dropped without `close`,
+/// the session has broken off.
+#[derive(Debug)]
+pub struct MilterSession {
+    desk: Arc<Desk>,
+    peer: Peer,
+    /// What this connection was negotiated for.
+    negotiated: Arc<Active>,
+    view: MilterFacts,
+    handle: Option<Handle>,
+    keys: Vec<Key>,
+    /// sendmail(1) or our own bounce: there is no SMTP client.
+    is_local: bool,
+    /// The transaction that MAIL began here.
+    transaction: Option<String>,
+    message: Option<Message>,
+}
+
+impl Desk {
+    /// The milter's half of a session; one per milter connection.
+    pub fn milter(self: &Arc<Self>, peer: Peer) -> MilterSession {
+        MilterSession {
+            desk: Arc::clone(self),
+            negotiated: self.active(),
+            peer,
+            view: MilterFacts::default(),
+            handle: None,
+            keys: Vec::new(),
+            is_local: false,
+            transaction: None,
+            message: None,
+        }
+    }
+}
+
+impl MilterSession {
+    pub fn needs(&self) -> MilterNeeds {
+        let wants = self.negotiated.policy.milter;
+        MilterNeeds { helo: wants.helo, headers: wants.header, body: wants.body }
+    }
+
+    /// Macro names to be asked for (without braces) per stage.
+    pub fn macros(&self) -> MacroNames {
+        MacroNames {
+            connect: MilterFacts::macros_at_connect().collect(),
+            helo: Vec::new(),
+            mail: std::iter::once("i").chain(MilterFacts::macros_at_mail()).collect(),
+            rcpt: vec!["i", "rcpt_addr", "rcpt_host", "rcpt_mailer"],
+            data: vec!["i"],
+            end_of_message: vec!["i"],
+        }
+    }
+
+    /// `address` is None for what has no network address (a unix socket, or
+    /// `unknown` after XCLIENT); its port is 0 for sendmail(1) and our own bounces.
+    pub async fn connect(&mut self, host: &[u8], address: Option<SocketAddr>, macros: Macros<'_>) -> MilterAnswer {
+        let began = Instant::now();
+        self.view.connect(host, address, macros);
+        self.view.facts.set(Fact::Listener, &self.peer.listener);
+        self.is_local = address.is_some_and(|address| address.port() == 0);
+        let mut adopted = None;
+        if let Some(address) = address.filter(|address| address.port() != 0) {
+            let key = Key::Client(address.ip().to_canonical(), address.port());
+            // With smtpd_delay_reject = no, delegation has heard of it first.
+            adopted = self.desk.sessions.get(&key).filter(|handle| {
+                handle.try_lock().is_ok_and(|session| session.milter.is_none() && !session.had_transaction)
+            });
+            self.keys.push(key);
+        }
+        if let Some(pid) = self.peer.pid.filter(|_| !self.is_local) {
+            self.keys.push(Key::Pid(pid));
+        }
+        let handle = adopted.unwrap_or_default();
+        {
+            let mut session = handle.lock().await;
+            session.pid = session.pid.or(self.peer.pid);
+            session.milter = Some(self.view.facts.clone());
+        }
+        for key in &self.keys {
+            let before = self.desk.sessions.put(key.clone(), Arc::clone(&handle));
+            self.desk.end_replaced(before.filter(|before| !Arc::ptr_eq(before, &handle)));
+        }
+        self.handle = Some(handle);
+        self.answered(Stage::Connect, MilterAnswer::Continue, began)
+    }
+
+    pub async fn helo(&mut self, name: &[u8], _macros: Macros<'_>) -> MilterAnswer {
+        let began = Instant::now();
+        self.view.helo(name);
+        self.share().await;
+        self.answered(Stage::Helo, MilterAnswer::Continue, began)
+    }
+
+    /// `sender` as it stands in the command, with its brackets; then the ESMTP
+    /// parameters.
+    pub async fn mail(&mut self, sender: &[u8], parameters: &[&[u8]], macros: Macros<'_>) -> MilterAnswer {
+        let began = Instant::now();
+        self.view.mail(sender, parameters, macros);
+        self.message = None;
+        let desk = Arc::clone(&self.desk);
+        let Some(handle) = self.handle.clone() else {
+            return MilterAnswer::Continue;
+        };
+        let mut session = handle.lock().await;
+        session.milter = Some(self.view.facts.clone());
+        // With smtpd_delay_reject = no, delegation has just heard of this MAIL.
+        let joins = session
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| !transaction.by_milter && transaction.instance.is_none() && !transaction.is_told);
+        if !joins {
+            desk.begin_transaction(&mut session);
+        }
+        let Some(transaction) = session.transaction.as_mut() else {
+            return MilterAnswer::Continue;
+        };
+        transaction.by_milter = true;
+        self.transaction = Some(transaction.id.clone());
+        let scans = transaction.active.policy.milter.body;
+        self.message = Some(Message::new(scans));
+        drop(session);
+        self.answered(Stage::Mail, MilterAnswer::Continue, began)
+    }
+
+    pub async fn rcpt(&mut self, recipient: &[u8], _parameters: &[&[u8]], macros: Macros<'_>) -> MilterAnswer {
+        let began = Instant::now();
+        self.view.queue_id(macros);
+        let recipient = internal_form(&String::from_utf8_lossy(recipient));
+        let rejected = macros("rcpt_mailer").as_deref() == Some("error");
+        let Some(handle) = self.handle.clone() else {
+            return MilterAnswer::Continue;
+        };
+        let mut session = handle.lock().await;
+        if !self.is_current(&session) {
+            return MilterAnswer::Continue;
+        }
+        let answer = if rejected {
+            forget_recipient(&mut session, &recipient);
+            MilterAnswer::Continue
+        } else {
+            self.recipient(&recipient, &mut session).await
+        };
+        drop(session);
+        self.answered(Stage::Rcpt, answer, began)
+    }
+
+    /// A recipient that Postfix accepts: known from delegation, or decided here,
+    /// or only noted.
+    async fn recipient(&self, recipient: &str, session: &mut Session) -> MilterAnswer {
+        let Session { recall, transaction: Some(transaction), .. } = session else {
+            return MilterAnswer::Continue;
+        };
+        if transaction.recipients.iter().any(|known| known == recipient) {
+            return MilterAnswer::Continue;
+        }
+        // For sendmail(1) nothing may be refused here: all is decided at the end.
+        if self.peer.decides == Decides::Envelope && !self.is_local {
+            let active = Arc::clone(&transaction.active);
+            let mut facts = self.facts(&active);
+            facts.set(Fact::Recipient, recipient);
+            let id = transaction.id.clone();
+            let asked = Asked { active: &active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id: &id };
+            let decided = self.desk.decide(asked, recall).await;
+            let (now, would) = ruling(&active.policy, &decided);
+            if decided.verdict.refuses() || would.is_some() {
+                self.desk.tell(
+                    About::Recipient,
+                    transaction,
+                    &facts,
+                    Some(&decided),
+                    now.clone(),
+                    would.clone(),
+                    "milter",
+                );
+            }
+            if decided.verdict.refuses() {
+                transaction.refuse(recipient);
+                return refusal_answer(&decided).unwrap_or_default();
+            }
+            transaction.note(Some(now), would);
+            self.desk.log_effects(&active.policy, &decided, &id);
+            transaction.outbox.add(decided.verdict.effects);
+            if !transaction.accept(recipient) {
+                recall.recipients.pop();
+            }
+            return MilterAnswer::Continue;
+        }
+        if transaction.accept(recipient) {
+            recall.recipients.push([Marks::default(), Marks::default()]);
+        }
+        MilterAnswer::Continue
+    }
+
+    pub async fn data(&mut self, macros: Macros<'_>) -> MilterAnswer {
+        let began = Instant::now();
+        self.view.queue_id(macros);
+        self.share().await;
+        self.answered(Stage::Data, MilterAnswer::Continue, began)
+    }
+
+    /// The value with its leading white space (SMFIP_HDR_LEADSPC) and folds as `\n`.
+    pub fn header(&mut self, name: &[u8], value: &[u8]) {
+        if let Some(message) = &mut self.message {
+            message.header(name, value);
+        }
+    }
+
+    pub fn end_of_header(&mut self) {
+        if let Some(message) = &mut self.message {
+            message.end_of_header();
+        }
+    }
+
+    pub fn body(&mut self, chunk: &[u8]) {
+        if let Some(message) = &mut self.message {
+            message.body(chunk);
+        }
+    }
+
+    pub async fn end_of_message(&mut self, macros: Macros<'_>) -> Ending {
+        let began = Instant::now();
+        self.view.queue_id(macros);
+        let Some(handle) = self.handle.clone() else {
+            return Ending::default();
+        };
+        let mut session = handle.lock().await;
+        if !self.is_current(&session) {
+            return Ending::default();
+        }
+        session.milter = Some(self.view.facts.clone());
+        let ending = self.decide_message(&mut session).await;
+        drop(session);
+        let action = metrics::Action::from(&ending.answer);
+        let held = ending.edits.iter().any(|edit| matches!(edit, Edit::Quarantine(_)));
+        let action = if held { metrics::Action::Hold } else { action };
+        self.desk.metrics.answered(Interface::Milter, metrics::Stage::Message, action, began.elapsed());
+        ending
+    }
+
+    async fn decide_message(&mut self, session: &mut Session) -> Ending {
+        let Session { recall, transaction: Some(transaction), .. } = session else {
+            return Ending::default();
+        };
+        let active = Arc::clone(&transaction.active);
+        let mut facts = self.facts(&active);
+        if let Some(asked) = &transaction.facts {
+            facts.complete_from(asked);
+        }
+        facts.unset(Fact::Recipient);
+        facts.recipients.clone_from(&transaction.recipients);
+        facts.set_number(Fact::RecipientCount, transaction.recipients.len() as u64);
+        facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
+        let message = self.message.take().map(finished);
+        if let Some(message) = message {
+            let wants = active.policy.milter;
+            if wants.body {
+                facts.set_number(Fact::Size, message.size());
+                transaction.size = Some(message.size());
+            }
+            if wants.header {
+                facts.set_number(Fact::HeaderCount, message.headers().len() as u64);
+            }
+            if let Some(limit) = message.limit() {
+                tracing::info!(id = %transaction.id, limit, "not all of the message was read");
+            }
+            facts.message = Some(Arc::new(message));
+        }
+        let id = transaction.id.clone();
+        let mut refused = None;
+        if self.is_local {
+            refused = self.decide_local_envelope(&facts, recall, transaction, &active).await;
+        }
+        let decided = match refused {
+            Some(decided) => decided,
+            None => {
+                let decides_envelope = self.is_local || self.peer.decides == Decides::Envelope;
+                let asked =
+                    Asked { active: &active, facts: &facts, stage: Stage::Message, decides_envelope, id: &id };
+                self.desk.decide(asked, recall).await
+            }
+        };
+        let (now, would) = ruling(&active.policy, &decided);
+        transaction.ruling = Some(now.clone()).filter(|now| !now.is_plain()).or(transaction.ruling.take());
+        transaction.note(None, would);
+        let is_bounce = facts.text(Fact::Direction) == Some("bounce");
+        let answer = self.answer(&decided, is_bounce);
+        self.desk.log_effects(&active.policy, &decided, &id);
+        transaction.outbox.add(decided.verdict.effects.clone());
+        let (mut edits, impossible) = transaction.outbox.edits(&transaction.recipients);
+        self.desk.tell_impossible(transaction, &impossible);
+        let mut told = verdict_word(&answer, &edits);
+        let mut answer = answer;
+        if let (true, MilterAnswer::Reject(reply)) = (self.is_local, &answer) {
+            // Refused, it would be returned to a sender that a script made up.
+            edits = vec![Edit::Quarantine(reply.to_string())];
+            answer = MilterAnswer::Continue;
+            told = "hold";
+        }
+        if !matches!(answer, MilterAnswer::Continue | MilterAnswer::Accept) {
+            edits.clear();
+        }
+        if let Some(ruling) = transaction.ruling.as_mut().filter(|_| told != "accept") {
+            ruling.verdict = told;
+        }
+        transaction.facts = Some(facts);
+        self.desk.tell_message(session, told);
+        Ending { edits, answer }
+    }
+
+    /// For mail without an SMTP client the rules of the envelope are asked now, for
+    /// each recipient; a refusal of one acts on the whole mail.
+    async fn decide_local_envelope(
+        &self,
+        facts: &Facts,
+        recall: &mut crate::engine::Recall,
+        transaction: &mut super::session::Transaction,
+        active: &Active,
+    ) -> Option<Decided> {
+        recall.recipients.clear();
+        for recipient in transaction.recipients.clone() {
+            let mut facts = facts.clone();
+            facts.recipients.clear();
+            facts.set(Fact::Recipient, &recipient);
+            let id = &transaction.id;
+            let asked = Asked { active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id };
+            let decided = self.desk.decide(asked, recall).await;
+            if decided.verdict.refuses() && facts.text(Fact::Direction) != Some("bounce") {
+                return Some(decided);
+            }
+            if decided.verdict.refuses() {
+                recall.recipients.push([Marks::default(), Marks::default()]);
+            }
+            let (now, would) = ruling(&active.policy, &decided);
+            transaction.note(Some(now).filter(|now| now.verdict == "hold"), would);
+            self.desk.log_effects(&active.policy, &decided, &transaction.id);
+            transaction.outbox.add(decided.verdict.effects);
+        }
+        None
+    }
+
+    fn answer(&self, decided: &Decided, is_bounce: bool) -> MilterAnswer {
+        if is_bounce {
+            return MilterAnswer::Continue;
+        }
+        if let Some(answer) = refusal_answer(decided) {
+            return answer;
+        }
+        let permits = decided.verdict.effects.iter().any(|done| done.effect == Effect::Permit);
+        if permits { MilterAnswer::Accept } else { MilterAnswer::Continue }
+    }
+
+    /// The transaction ended: RSET, a new MAIL, or after each message.
+    pub async fn abort(&mut self) {
+        self.message = None;
+        self.view.end_transaction();
+        let Some(handle) = self.handle.clone() else {
+            return;
+        };
+        let mut session = handle.lock().await;
+        // It reaches us late: delegation may have begun the next one already.
+        if self.is_current(&session) {
+            self.desk.end_transaction(&mut session, "aborted");
+        }
+        self.transaction = None;
+    }
+
+    pub async fn close(&mut self) {
+        let Some(handle) = self.handle.take() else {
+            return;
+        };
+        for key in self.keys.drain(..) {
+            self.desk.sessions.remove(&key, &handle);
+        }
+        let mut session = handle.lock().await;
+        if self.transaction.is_some() && session.transaction.as_ref().map(|t| &t.id) == self.transaction.as_ref() {
+            self.desk.end_transaction(&mut session, "aborted");
+        }
+        session.milter = None;
+    }
+
+    fn is_current(&self, session: &Session) -> bool {
+        self.transaction.is_some() && session.transaction.as_ref().map(|t| &t.id) == self.transaction.as_ref()
+    }
+
+    /// Lets delegation see what the milter knows.
+    async fn share(&self) {
+        if let Some(handle) = &self.handle {
+            handle.lock().await.milter = Some(self.view.facts.clone());
+        }
+    }
+
+    fn facts(&self, active: &Active) -> Facts {
+        let mut facts = self.view.facts.clone();
+        facts.set_moment(self.desk.moment(), &self.desk.zone);
+        let direction = match (self.is_local, facts.text(Fact::Sender)) {
+            (true, Some(NULL_SENDER)) => "bounce",
+            (true, _) => "local",
+            (false, _) => self.desk.direction(&facts, &active.policy),
+        };
+        facts.set(Fact::Direction, direction);
+        facts
+    }
+
+    fn answered(&self, stage: Stage, answer: MilterAnswer, began: Instant) -> MilterAnswer {
+        let action = metrics::Action::from(&answer);
+        self.desk.metrics.answered(Interface::Milter, metric_stage(stage), action, began.elapsed());
+        answer
+    }
+}
+
+impl Drop for MilterSession {
+    /// A session that broke off: its keys must not catch another's requests.
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            for key in self.keys.drain(..) {
+                self.desk.sessions.remove(&key, &handle);
+            }
+            if let Ok(mut session) = handle.try_lock() {
+                session.milter = None;
+                self.desk.end_transaction(&mut session, "aborted");
+            }
+        }
+    }
+}
+
+fn finished(mut message: Message) -> Message {
+    message.finish();
+    message
+}
+
+/// Postfix refused a recipient, for whatever reason, behind our back or because
+/// we said so.
+fn forget_recipient(session: &mut Session, recipient: &str) {
+    let Session { recall, transaction: Some(transaction), .. } = session else {
+        return;
+    };
+    if let Some(at) = transaction.recipients.iter().position(|known| known == recipient) {
+        transaction.recipients.remove(at);
+        if at < recall.recipients.len() {
+            recall.recipients.remove(at);
+        }
+    }
+    transaction.refuse(recipient);
+}
+
+fn refusal_answer(decided: &Decided) -> Option<MilterAnswer> {
+    let (_, refusal) = decided.verdict.refusal.as_ref()?;
+    let by_class = |reply: &Reply| match reply.is_permanent() {
+        true => MilterAnswer::Reject(reply.clone()),
+        false => MilterAnswer::Tempfail(reply.clone()),
+    };
+    Some(match refusal {
+        Refusal::Discard(_) => MilterAnswer::Discard,
+        Refusal::Defer(reply) | Refusal::DeferIfPermit(reply) | Refusal::Reject(reply) => by_class(reply),
+    })
+}
+
+fn verdict_word(answer: &MilterAnswer, edits: &[Edit]) -> &'static str {
+    match answer {
+        MilterAnswer::Discard => "discard",
+        MilterAnswer::Reject(_) => "reject",
+        MilterAnswer::Tempfail(_) => "defer",
+        MilterAnswer::Accept | MilterAnswer::Continue => {
+            if edits.iter().any(|edit| matches!(edit, Edit::Quarantine(_))) { "hold" } else { "accept" }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Where both protocols' views of a session meet: finds the session, asks the
+//! engine, keeps what was answered, and says what to reply.
+//!
+//! Strangers decide what is in a session; how many there are is bounded in
+//! `sessions`, how large one may get in `session`. A decision is made under the
+//! session's lock: Postfix asks one thing at a time, whoever does not waits.
+
+mod delegation;
+mod milter;
+mod outbox;
+mod report;
+mod session;
+mod sessions;
+
+pub use crate::facts::Macros;
+pub use milter::MilterSession;
+
+use crate::config::Decides;
+use crate::engine;
+use crate::engine::Ask;
+use crate::engine::Decided;
+use crate::engine::Recall;
+use crate::engine::Store;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Moment;
+use crate::facts::Stage;
+use crate::journal::Journal;
+use crate::lists::Query;
+use crate::metrics::FailOpen;
+use crate::metrics::Metrics;
+use crate::metrics::RuleCounters;
+use crate::policy::Policy;
+use crate::state::Clock;
+use crate::state::State;
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use sessions::Sessions;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Who is at the other end of one of our sockets: always a Postfix process.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The listener's name from the configuration, for `listener:` in rules.
+    pub listener: Arc<str>,
+    /// The smtpd's (or cleanup's) process id, on a unix socket.
+    pub pid: Option<u32>,
+    /// Differs for every connection we ever accepted.
+    pub connection: u64,
+    /// For a milter listener: whether it also decides on recipients.
+    pub decides: Decides,
+}
+
+/// Which milter events the loaded rules need beside those always asked.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MilterNeeds {
+    pub helo: bool,
+    pub headers: bool,
+    /// The whole body, in chunks without replies.
+    pub body: bool,
+}
+
+/// Macro names by the milter stage at which they are wanted.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct MacroNames {
+    pub connect: Vec<&'static str>,
+    pub helo: Vec<&'static str>,
+    pub mail: Vec<&'static str>,
+    pub rcpt: Vec<&'static str>,
+    pub data: Vec<&'static str>,
+    pub end_of_message: Vec<&'static str>,
+}
+
+/// The policy in force, with the counters of its rules.
+#[derive(Debug, Default)]
+pub struct Active {
+    pub policy: Policy,
+    pub counters: Arc<RuleCounters>,
+}
+
+/// By when an answer is due.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// Up to DATA.
+    pub envelope: Duration,
+    /// At the end of a message.
+    pub message: Duration,
+}
+
+/// What the desk is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub policy: Policy,
+    pub state: State,
+    pub clock: Clock,
+    pub metrics: Arc<Metrics>,
+    /// None: decisions are not written down.
+    pub journal: Option<Journal>,
+    pub deadlines: Deadlines,
+    /// The time of day, for the check `time` and for no limit.
+    pub wall: fn() -> Timestamp,
+}
+
+/// The one place that is asked by all listeners.
+#[derive(Debug)]
+pub struct Desk {
+    active: ArcSwap<Active>,
+    sessions: Sessions,
+    state: State,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    journal: Option<Journal>,
+    deadlines: Deadlines,
+    wall: fn() -> Timestamp,
+    zone: TimeZone,
+    ids: AtomicU64,
+}
+
+impl Desk {
+    pub fn new(parts: Parts) -> Self {
+        let first = parts.clock.now() / 1000;
+        let counters = parts.metrics.load_rules(report::labels(&parts.policy));
+        let active = Active { policy: parts.policy, counters };
+        Self {
+            active: ArcSwap::from_pointee(active),
+            sessions: Sessions::default(),
+            state: parts.state,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            journal: parts.journal,
+            deadlines: parts.deadlines,
+            wall: parts.wall,
+            zone: TimeZone::system(),
+            ids: AtomicU64::new(first),
+        }
+    }
+
+    /// Puts a policy in force. A transaction that has begun keeps the one it
+    /// began with; counters of limits are kept.
+    pub fn enforce(&self, policy: Policy) {
+        let counters = self.metrics.load_rules(report::labels(&policy));
+        self.active.store(Arc::new(Active { policy, counters }));
+    }
+
+    pub fn active(&self) -> Arc<Active> {
+        self.active.load_full()
+    }
+
+    /// Sizes of the tables, for the metrics.
+    pub fn sample(&self) {
+        report::sample(self);
+    }
+
+    /// Ends sessions that nobody has asked about for long. To be called now and
+    /// then; a session without a milter has no other end.
+    pub async fn sweep(&self) {
+        for session in self.sessions.sweep() {
+            let mut session = session.lock().await;
+            self.end_transaction(&mut session, "accept");
+        }
+    }
+
+    /// Short, and never the same twice: microseconds since the start of the
+    /// process, counted on, in base 32.
+    fn next_id(&self) -> String {
+        const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        let mut number = self.ids.fetch_add(1, Ordering::Relaxed);
+        let mut id = Vec::with_capacity(11);
+        while number > 0 {
+            id.push(DIGITS[(number % 32) as usize]);
+            number /= 32;
+        }
+        id.reverse();
+        String::from_utf8(id).unwrap_or_default()
+    }
+
+    /// Which way the mail goes, from what either protocol says.
+    fn direction(&self, facts: &Facts, policy: &Policy) -> &'static str {
+        if facts.is_known(Fact::SaslUsername) {
+            return "outbound";
+        }
+        let ours = facts.ip(Fact::ClientAddress).is_some_and(|ip| {
+            let text = facts.text(Fact::ClientAddress).unwrap_or_default();
+            let query = Query { text, folded: text, ip: Some(ip) };
+            policy.lists.get("local.networks").is_ok_and(|list| list.contains(&query))
+        });
+        if ours { "outbound" } else { "inbound" }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment::at((self.wall)())
+    }
+
+    /// Asks the engine and counts what must be counted of every decision.
+    async fn decide(&self, asked: Asked<'_>, recall: &mut Recall) -> Decided {
+        let deadline = match asked.stage {
+            Stage::Message => self.deadlines.message,
+            _ => self.deadlines.envelope,
+        };
+        let ask = Ask {
+            policy: &asked.active.policy,
+            facts: asked.facts,
+            stage: asked.stage,
+            decides_envelope: asked.decides_envelope,
+            id: asked.id,
+            impossible: &[],
+            only: None,
+            trace: false,
+        };
+        let store = Store { state: &self.state, now: self.clock.now(), deadline, charges: true };
+        let decided = engine::decide(ask, recall, store).await;
+        for hit in &decided.hits {
+            asked.active.counters.hit(hit.rule as usize);
+        }
+        for _ in 0..decided.unknown {
+            self.metrics.fail_open(FailOpen::Store);
+        }
+        decided
+    }
+}
+
+/// One question to the engine, in the words of the desk.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    active: &'a Active,
+    facts: &'a Facts,
+    stage: Stage,
+    decides_envelope: bool,
+    id: &'a str,
+}
+
+#[cfg(test)]
+impl Default for Desk {
+    /// Without rules, for the tests of listeners.
+    fn default() -> Self {
+        testing::desk(&[])
+    }
+}
+
+#[cfg(test)]
+pub mod testing;

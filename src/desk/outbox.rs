@@ -1,0 +1,188 @@
+//! What rules have done to a message and Postfix has not been told yet.
+//!
+//! A policy reply holds one action, and a rule may want several; what is over
+//! waits for the next request of the transaction, and what the milter can do is
+//! done at the end of the message.
+
+use crate::facts::Stage;
+use crate::reply::Edit;
+use crate::reply::PolicyAction;
+use crate::verdict::Done;
+use crate::verdict::Effect;
+
+/// Effects kept of one transaction; rules are written by the operator, but a
+/// table line may act once a header line.
+const MAX_EFFECTS: usize = 1_000;
+
+#[derive(Debug, Default)]
+pub struct Outbox {
+    waiting: Vec<Done>,
+    /// So that nothing is done twice for a second recipient.
+    told: Vec<Done>,
+}
+
+impl Outbox {
+    /// Adds what is new: each effect of a rule once a transaction.
+    pub fn add(&mut self, effects: Vec<Done>) {
+        for done in effects {
+            let known = self.waiting.contains(&done) || self.told.contains(&done);
+            if !known && self.waiting.len() + self.told.len() < MAX_EFFECTS {
+                self.waiting.push(done);
+            }
+        }
+    }
+
+    /// The next that a policy reply can say at this stage: what protects first,
+    /// what only informs last.
+    pub fn next_policy_action(&mut self, stage: Stage) -> PolicyAction {
+        let rank = |done: &Done| rank(&done.effect, stage);
+        let next = self.waiting.iter().enumerate().filter_map(|(at, done)| Some((rank(done)?, at))).min();
+        let Some((_, at)) = next else {
+            return PolicyAction::Dunno;
+        };
+        let done = self.waiting.remove(at);
+        let action = match &done.effect {
+            Effect::AddHeader { name, value, .. } => {
+                PolicyAction::Prepend { name: name.clone(), value: value.clone() }
+            }
+            Effect::Bcc(address) => PolicyAction::Bcc(address.clone()),
+            Effect::Filter(target) => PolicyAction::Filter(target.clone()),
+            Effect::Hold(text) => PolicyAction::Hold(text.clone()),
+            Effect::Log(text) => PolicyAction::Warn(text.clone()),
+            Effect::Permit => PolicyAction::Ok,
+            Effect::Redirect(address) => PolicyAction::Redirect(address.clone()),
+            _ => PolicyAction::Dunno,
+        };
+        self.told.push(done);
+        action
+    }
+
+    /// All that the milter can do at the end of the message, in order; what it
+    /// can't is returned beside.
+    pub fn edits(&mut self, recipients: &[String]) -> (Vec<Edit>, Vec<Done>) {
+        let mut edits = Vec::new();
+        let mut on_top = Vec::new();
+        let mut impossible = Vec::new();
+        for done in std::mem::take(&mut self.waiting) {
+            match done.effect.clone() {
+                Effect::AddHeader { name, value, at_end: true } => edits.push(Edit::AppendHeader { name, value }),
+                Effect::AddHeader { name, value, at_end: false } => on_top.push(Edit::PrependHeader { name, value }),
+                Effect::Bcc(address) => edits.push(Edit::AddRecipient(address)),
+                Effect::ChangeHeader { name, occurrence, value } => {
+                    edits.push(Edit::ChangeHeader { name, occurrence, value });
+                }
+                Effect::ChangeSender(address) => edits.push(Edit::ChangeSender(address)),
+                Effect::Hold(text) => edits.push(Edit::Quarantine(text)),
+                // Told in our own log when it was done; nothing of it is for the milter.
+                Effect::Log(_) | Effect::Permit => {}
+                Effect::Redirect(address) => {
+                    edits.extend(recipients.iter().cloned().map(Edit::DeleteRecipient));
+                    edits.push(Edit::AddRecipient(address));
+                }
+                Effect::RemoveHeader { name, occurrence } => edits.push(Edit::RemoveHeader { name, occurrence }),
+                Effect::ReplaceBody(text) => edits.push(Edit::ReplaceBody(crlf(&text))),
+                Effect::Filter(_) => {
+                    impossible.push(done);
+                    continue;
+                }
+            }
+            self.told.push(done);
+        }
+        // Each goes above the one before: the first added shall stand topmost.
+        edits.extend(on_top.into_iter().rev());
+        // A field's number is that among the fields as received. Removing from
+        // the last to the first keeps it right whatever the MTA counts.
+        edits.sort_by_key(|edit| match edit {
+            Edit::RemoveHeader { occurrence, .. } => (1, u32::MAX - occurrence),
+            Edit::PrependHeader { .. } | Edit::AppendHeader { .. } => (2, 0),
+            Edit::Quarantine(_) => (3, 0),
+            _ => (0, 0),
+        });
+        (edits, impossible)
+    }
+
+    /// What can no longer be told to anybody.
+    pub fn left(&self) -> impl Iterator<Item = &Done> {
+        self.waiting.iter().filter(|done| !matches!(done.effect, Effect::Log(_)))
+    }
+}
+
+/// The order in which a policy reply tells effects; None: it can't, here.
+fn rank(effect: &Effect, stage: Stage) -> Option<u8> {
+    match effect {
+        Effect::Permit => Some(0),
+        Effect::Hold(_) => Some(1),
+        Effect::Redirect(_) => Some(2),
+        Effect::Filter(_) => Some(3),
+        Effect::Bcc(_) => Some(4),
+        // Postfix skips PREPEND at END-OF-MESSAGE; a header below the others is
+        // for the milter.
+        Effect::AddHeader { at_end: false, .. } if stage != Stage::Message => Some(5),
+        Effect::Log(_) => Some(6),
+        _ => None,
+    }
+}
+
+/// SMTP line ends, whatever the operator's editor made.
+fn crlf(text: &str) -> Vec<u8> {
+    let mut body = text.lines().collect::<Vec<_>>().join("\r\n");
+    body.push_str("\r\n");
+    body.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(rule: u32, effect: Effect) -> Done {
+        Done { rule, effect }
+    }
+
+    fn header(name: &str) -> Effect {
+        Effect::AddHeader { name: name.into(), value: "x".into(), at_end: false }
+    }
+
+    #[test]
+    fn each_effect_is_told_once_and_one_a_request() {
+        let mut outbox = Outbox::default();
+        let effects = vec![done(0, header("X-A")), done(1, Effect::Hold("h".into()))];
+        outbox.add(effects.clone());
+        assert_eq!(outbox.next_policy_action(Stage::Rcpt), PolicyAction::Hold("h".into()));
+        outbox.add(effects);
+        assert!(matches!(outbox.next_policy_action(Stage::Data), PolicyAction::Prepend { .. }));
+        assert_eq!(outbox.next_policy_action(Stage::Data), PolicyAction::Dunno);
+        assert_eq!(outbox.left().count(), 0);
+    }
+
+    #[test]
+    fn the_milter_does_what_is_left_and_the_first_header_stands_topmost() {
+        let mut outbox = Outbox::default();
+        outbox.add(vec![done(0, header("X-A")), done(1, header("X-B")), done(2, Effect::Filter("slow:".into()))]);
+        let (edits, impossible) = outbox.edits(&[]);
+        let names: Vec<_> = edits
+            .iter()
+            .map(|edit| match edit {
+                Edit::PrependHeader { name, .. } => name.as_str(),
+                _ => "?",
+            })
+            .collect();
+        assert_eq!((names, impossible.len()), (vec!["X-B", "X-A"], 1));
+    }
+
+    #[test]
+    fn fields_are_removed_from_the_last_to_the_first() {
+        let mut outbox = Outbox::default();
+        let remove = |occurrence| Effect::RemoveHeader { name: "X".into(), occurrence };
+        outbox.add(vec![done(0, remove(1)), done(0, remove(2))]);
+        let (edits, _) = outbox.edits(&[]);
+        assert_eq!(edits[0], Edit::RemoveHeader { name: "X".into(), occurrence: 2 });
+    }
+
+    #[test]
+    fn a_redirect_takes_the_recipients_away() {
+        let mut outbox = Outbox::default();
+        outbox.add(vec![done(0, Effect::Redirect("n@x.test".into()))]);
+        let (edits, _) = outbox.edits(&["a@x.test".into()]);
+        assert_eq!(edits, [Edit::DeleteRecipient("a@x.test".into()), Edit::AddRecipient("n@x.test".into())]);
+    }
+}

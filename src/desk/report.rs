@@ -1,0 +1,266 @@
+//! What the desk writes down: decisions in the log, counts in the metrics.
+
+use super::Active;
+use super::Desk;
+use super::session::Session;
+use super::session::Transaction;
+use super::sessions;
+use super::sessions::Handle;
+use crate::decision::About;
+use crate::decision::Decision;
+use crate::decision::Ruling;
+use crate::engine::Decided;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Stage;
+use crate::metrics;
+use crate::metrics::Direction;
+use crate::metrics::RuleLabels;
+use crate::metrics::Table;
+use crate::metrics::Verdict as Word;
+use crate::policy::Action;
+use crate::policy::Policy;
+use crate::verdict::Effect;
+use crate::verdict::Verdict;
+
+/// The labels of a policy's rules, in their order.
+pub fn labels(policy: &Policy) -> impl Iterator<Item = RuleLabels> {
+    policy.rules.iter().map(|rule| RuleLabels {
+        rule: rule.name.clone(),
+        mode: match rule.mode {
+            crate::policy::Mode::Enforce => metrics::Mode::Enforce,
+            crate::policy::Mode::Observe => metrics::Mode::Observe,
+        },
+        action: rule.actions.first().map_or("tag", Action::word),
+        enabled: !rule.disabled,
+    })
+}
+
+pub fn metric_stage(stage: Stage) -> metrics::Stage {
+    match stage {
+        Stage::Connect => metrics::Stage::Connect,
+        Stage::Helo => metrics::Stage::Helo,
+        Stage::Mail => metrics::Stage::Mail,
+        Stage::Rcpt => metrics::Stage::Rcpt,
+        Stage::Data => metrics::Stage::Data,
+        Stage::Message => metrics::Stage::Message,
+    }
+}
+
+/// What happens, and what would happen if that is something else.
+pub fn ruling(policy: &Policy, decided: &Decided) -> (Ruling, Option<Ruling>) {
+    let now = ruling_of(policy, &decided.verdict, &decided.because);
+    let would = decided.would.as_ref().map(|would| ruling_of(policy, would, &decided.would_because));
+    let would = would.filter(|would| !would.is_plain() && (would.verdict, &would.rule) != (now.verdict, &now.rule));
+    (now, would)
+}
+
+fn ruling_of(policy: &Policy, verdict: &Verdict, because: &str) -> Ruling {
+    let rule = verdict.rule().and_then(|rule| policy.rules.get(rule as usize)).map(|rule| rule.name.clone());
+    let held = verdict.effects.iter().find_map(|done| match &done.effect {
+        Effect::Hold(text) => Some(text.clone()),
+        _ => None,
+    });
+    let text = verdict.refusal.as_ref().map(|(_, refusal)| refusal.text()).or(held).unwrap_or_default();
+    let because = if rule.is_some() { because.to_owned() } else { String::new() };
+    Ruling { verdict: verdict.word(), rule, because, text }
+}
+
+fn word(verdict: &str) -> Word {
+    match verdict {
+        "aborted" => Word::Aborted,
+        "defer" | "defer_if_permit" => Word::Defer,
+        "discard" => Word::Discard,
+        "hold" => Word::Hold,
+        "reject" => Word::Reject,
+        _ => Word::Accept,
+    }
+}
+
+fn direction(text: &str) -> Direction {
+    match text {
+        "bounce" => Direction::Bounce,
+        "local" => Direction::Local,
+        "outbound" => Direction::Outbound,
+        _ => Direction::Inbound,
+    }
+}
+
+/// Sizes of the tables, for the metrics.
+pub fn sample(desk: &Desk) {
+    let (entries, evictions) = desk.sessions.sizes();
+    desk.metrics.set_table("sessions", Table { entries, capacity: sessions::CAPACITY as u64, evictions });
+    let stats = desk.state.stats();
+    let (entries, evictions) = (stats.keys as u64, stats.evicted);
+    desk.metrics.set_table("buckets", Table { entries, capacity: desk.state.capacity() as u64, evictions });
+    if let Some(journal) = &desk.journal {
+        desk.metrics.set_log_lines_dropped(journal.lines_dropped());
+    }
+}
+
+impl Desk {
+    /// Begins a transaction; one that was under way has ended without a word.
+    pub(super) fn begin_transaction(&self, session: &mut Session) {
+        self.end_transaction(session, "aborted");
+        let active = self.active();
+        self.settle_generation(session, &active);
+        session.had_transaction = true;
+        session.transaction = Some(Transaction::new(self.next_id(), active));
+    }
+
+    /// Tags are numbers of one policy: what an older one found out about the
+    /// connection is found out again.
+    pub(super) fn settle_generation(&self, session: &mut Session, active: &Active) {
+        if session.generation != active.policy.generation {
+            session.generation = active.policy.generation;
+            session.recall = Default::default();
+        }
+    }
+
+    /// Ends the transaction, if there is one, and writes its line unless that is
+    /// done. Where only policy saw it and never its end, it is told as `verdict`.
+    pub(super) fn end_transaction(&self, session: &mut Session, verdict: &'static str) {
+        if session.transaction.is_none() {
+            return;
+        }
+        self.tell_message(session, verdict);
+        session.transaction = None;
+        session.recall.end_transaction();
+    }
+
+    /// A session whose place was taken by another.
+    pub(super) fn end_replaced(&self, before: Option<Handle>) {
+        let Some(before) = before else {
+            return;
+        };
+        if let Ok(mut session) = before.try_lock() {
+            self.end_transaction(&mut session, "aborted");
+        }
+    }
+
+    /// The one line of a message, with both sides.
+    pub(super) fn tell_message(&self, session: &mut Session, verdict: &'static str) {
+        let Session { transaction: Some(transaction), milter, .. } = session else {
+            return;
+        };
+        if std::mem::replace(&mut transaction.is_told, true) {
+            return;
+        }
+        let mut facts = transaction.facts.clone().unwrap_or_default();
+        if let Some(milter) = milter {
+            facts.complete_from(milter);
+        }
+        if !facts.is_known(Fact::Direction) {
+            facts.set(Fact::Direction, self.direction(&facts, &transaction.active.policy));
+        }
+        // A message none of whose recipients was accepted never began for anybody.
+        let nothing = transaction.recipients.is_empty() && transaction.refused.is_empty();
+        let verdict = if nothing || (transaction.recipients.is_empty() && verdict == "accept") {
+            "aborted"
+        } else {
+            verdict
+        };
+        for done in transaction.outbox.left() {
+            let rule = transaction.active.policy.rules.get(done.rule as usize);
+            let rule = rule.map(|rule| rule.name.as_str()).unwrap_or_default();
+            tracing::warn!(id = %transaction.id, rule, action = done.effect.word(), "an action could not be told to Postfix any more");
+        }
+        let direction = direction(facts.text(Fact::Direction).unwrap_or_default());
+        let ruling = transaction.ruling.clone().unwrap_or_default();
+        let ruling = match verdict {
+            "accept" if ruling.verdict == "hold" => ruling,
+            _ if ruling.verdict == verdict => ruling,
+            _ => Ruling { verdict, ..Ruling::default() },
+        };
+        self.metrics.message(word(ruling.verdict), direction);
+        let accepted = if verdict == "aborted" { 0 } else { transaction.recipients.len() as u64 };
+        self.metrics.recipients(word(ruling.verdict), direction, accepted);
+        let would = transaction.would.clone();
+        let side = match (transaction.by_policy, transaction.by_milter) {
+            (true, true) => "both",
+            (false, true) => "milter",
+            _ => "policy",
+        };
+        let transaction = &*transaction;
+        self.tell(About::Message, transaction, &facts, None, ruling, would, side);
+    }
+
+    /// Writes one decision down.
+    #[expect(clippy::too_many_arguments, reason = "each is one column of the line")]
+    pub(super) fn tell(
+        &self,
+        about: About,
+        transaction: &Transaction,
+        facts: &Facts,
+        decided: Option<&Decided>,
+        ruling: Ruling,
+        would: Option<Ruling>,
+        seen_by: &'static str,
+    ) {
+        let Some(journal) = self.journal.as_ref().filter(|journal| journal.takes_decisions()) else {
+            return;
+        };
+        let policy = &transaction.active.policy;
+        let text = |fact: Fact| facts.text(fact).unwrap_or_default().to_owned();
+        let tags = decided.map(|decided| tags(policy, decided)).unwrap_or_default();
+        let decision = Decision {
+            about,
+            id: transaction.id.clone(),
+            queue_id: text(Fact::QueueId),
+            ruling,
+            would,
+            client_address: text(Fact::ClientAddress),
+            client_name: text(Fact::ClientName),
+            helo_name: text(Fact::HeloName),
+            sasl_username: text(Fact::SaslUsername),
+            sender: text(Fact::Sender),
+            recipient: if about == About::Recipient { text(Fact::Recipient) } else { one(&transaction.recipients) },
+            recipients: transaction.recipients.len(),
+            refused: transaction.refused.len(),
+            size: transaction.size,
+            direction: text(Fact::Direction),
+            listener: text(Fact::Listener),
+            tags,
+            score: decided.map(|decided| decided.known.score()).unwrap_or_default(),
+            seen_by,
+        };
+        journal.decision(&decision, || decision.line());
+    }
+
+    /// What a rule's `log` says also stands in our own log.
+    pub(super) fn log_effects(&self, policy: &Policy, decided: &Decided, id: &str) {
+        for done in &decided.verdict.effects {
+            if let Effect::Log(text) = &done.effect {
+                let rule = policy.rules.get(done.rule as usize).map(|rule| rule.name.as_str()).unwrap_or_default();
+                tracing::info!(id, rule, text, "log");
+            }
+        }
+    }
+
+    pub(super) fn count_recipient(&self, decided: &Decided, towards: &str) {
+        self.metrics.recipients(word(decided.verdict.word()), direction(towards), 1);
+    }
+
+    /// An action that nobody can do where it was decided.
+    pub(super) fn tell_impossible(&self, transaction: &Transaction, left: &[crate::verdict::Done]) {
+        for done in left {
+            let rule = transaction.active.policy.rules.get(done.rule as usize);
+            let rule = rule.map(|rule| rule.name.as_str()).unwrap_or_default();
+            tracing::warn!(id = %transaction.id, rule, action = done.effect.word(), "a milter can't do this; the mail goes on without");
+        }
+    }
+}
+
+/// The only recipient, or nothing: a list would be no single value.
+fn one(recipients: &[String]) -> String {
+    match recipients {
+        [only] => only.clone(),
+        _ => String::new(),
+    }
+}
+
+fn tags(policy: &Policy, decided: &Decided) -> Vec<String> {
+    let known = &decided.known;
+    let all = [&known.connection, &known.message, &known.recipient];
+    all.into_iter().flat_map(|marks| &marks.tags).map(|tag| policy.tag_name(*tag).to_owned()).collect()
+}

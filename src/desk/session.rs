@@ -1,0 +1,192 @@
+//! One SMTP session and the transaction in it, as both protocols see them.
+
+use super::Active;
+use super::outbox::Outbox;
+use crate::decision::Ruling;
+use crate::engine::Recall;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Stage;
+use crate::reply::PolicyAction;
+use std::sync::Arc;
+
+/// Answers kept of one transaction, for requests that are made again. Postfix
+/// takes 1,000 recipients a transaction (smtpd_recipient_limit).
+const MAX_ANSWERS: usize = 5_000;
+
+/// Recipients kept of one transaction.
+const MAX_RECIPIENTS: usize = 50_000;
+
+#[derive(Debug, Default)]
+pub struct Session {
+    /// Of the policy whose tags are in `recall`.
+    pub generation: u64,
+    pub recall: Recall,
+    /// The last that was heard of the connection.
+    pub connection: Option<Facts>,
+    /// The milter's view, while there is one.
+    pub milter: Option<Facts>,
+    /// The smtpd process, as `instance` or a unix socket says.
+    pub pid: Option<u32>,
+    pub transaction: Option<Transaction>,
+    /// Whether there ever was one: a milter that comes later is another's.
+    pub had_transaction: bool,
+}
+
+impl Session {
+    /// Forgets what was found out about the connection when it is no longer the
+    /// same: another HELO, or XCLIENT.
+    pub fn hear(&mut self, facts: &Facts) {
+        if self.connection.as_ref().is_some_and(|before| !before.same_connection(facts)) {
+            self.recall.connection = Default::default();
+        }
+        self.connection = Some(facts.clone());
+    }
+}
+
+/// One MAIL and all that follows.
+#[derive(Debug)]
+pub struct Transaction {
+    pub id: String,
+    /// Pinned: a reload changes nothing for what has begun.
+    pub active: Arc<Active>,
+    pub instance: Option<String>,
+    /// Who has seen it.
+    pub by_policy: bool,
+    pub by_milter: bool,
+    /// As the last policy request had them.
+    pub facts: Option<Facts>,
+    answers: Vec<Given>,
+    /// Accepted by us, in the order of `recall.recipients`.
+    pub recipients: Vec<String>,
+    /// Refused, by whomever.
+    pub refused: Vec<String>,
+    pub outbox: Outbox,
+    /// Of a recipient or the message, the first that is not plain.
+    pub ruling: Option<Ruling>,
+    pub would: Option<Ruling>,
+    pub size: Option<u64>,
+    /// Its line has been written.
+    pub is_told: bool,
+}
+
+/// An answer to a policy request.
+#[derive(Clone, Debug)]
+struct Given {
+    stage: Stage,
+    recipient: String,
+    context: String,
+    connection: u64,
+    action: PolicyAction,
+}
+
+/// What is known about a request that was heard before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Before {
+    /// The very same, on another connection: Postfix asks again.
+    Again(PolicyAction),
+    /// Another restriction list asks about the same; this was the first answer.
+    Elsewhere(PolicyAction),
+}
+
+impl Transaction {
+    pub fn new(id: String, active: Arc<Active>) -> Self {
+        Self {
+            id,
+            active,
+            instance: None,
+            by_policy: false,
+            by_milter: false,
+            facts: None,
+            answers: Vec::new(),
+            recipients: Vec::new(),
+            refused: Vec::new(),
+            outbox: Outbox::default(),
+            ruling: None,
+            would: None,
+            size: None,
+            is_told: false,
+        }
+    }
+
+    pub fn before(&self, stage: Stage, facts: &Facts, connection: u64) -> Option<Before> {
+        let recipient = facts.text(Fact::Recipient).unwrap_or_default();
+        let context = facts.text(Fact::PolicyContext).unwrap_or_default();
+        let mut same = self.answers.iter().filter(|given| given.stage == stage && given.recipient == recipient);
+        let first = same.clone().next()?;
+        // A repeated request comes on a new connection: the old one timed out or broke.
+        let again = same.find(|given| given.context == context && given.connection != connection);
+        Some(match again {
+            Some(given) => Before::Again(given.action.clone()),
+            None => Before::Elsewhere(first.action.clone()),
+        })
+    }
+
+    pub fn keep(&mut self, stage: Stage, facts: &Facts, connection: u64, action: &PolicyAction) {
+        if self.answers.len() >= MAX_ANSWERS {
+            return;
+        }
+        self.answers.push(Given {
+            stage,
+            recipient: facts.text(Fact::Recipient).unwrap_or_default().to_owned(),
+            context: facts.text(Fact::PolicyContext).unwrap_or_default().to_owned(),
+            connection,
+            action: action.clone(),
+        });
+    }
+
+    pub fn accept(&mut self, recipient: &str) -> bool {
+        let room = self.recipients.len() < MAX_RECIPIENTS;
+        if room {
+            self.recipients.push(recipient.to_owned());
+        }
+        room
+    }
+
+    pub fn refuse(&mut self, recipient: &str) {
+        if self.refused.len() < MAX_RECIPIENTS && !self.refused.iter().any(|known| known == recipient) {
+            self.refused.push(recipient.to_owned());
+        }
+    }
+
+    /// The gravest ruling is the one that is told; the first of equals.
+    pub fn note(&mut self, ruling: Option<Ruling>, would: Option<Ruling>) {
+        if let Some(ruling) = ruling.filter(|ruling| !ruling.is_plain()) {
+            self.ruling.get_or_insert(ruling);
+        }
+        if let Some(would) = would.filter(|would| !would.is_plain()) {
+            self.would.get_or_insert(would);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reply::Reply;
+
+    fn facts(recipient: &str, context: &str) -> Facts {
+        let mut facts = Facts::default();
+        facts.set(Fact::Recipient, recipient);
+        facts.set(Fact::PolicyContext, context);
+        facts
+    }
+
+    #[test]
+    fn a_request_made_again_is_told_from_another_list() {
+        let mut transaction = Transaction::new("x".into(), Arc::default());
+        let refusal = PolicyAction::Reject(Reply::new(550, [5, 7, 1], "no"));
+        let asked = facts("a@x.test", "rcpt");
+        assert_eq!(transaction.before(Stage::Rcpt, &asked, 1), None);
+        transaction.keep(Stage::Rcpt, &asked, 1, &refusal);
+        for (recipient, context, connection, expected) in [
+            ("a@x.test", "rcpt", 2, Some(Before::Again(refusal.clone()))),
+            ("a@x.test", "rcpt", 1, Some(Before::Elsewhere(refusal.clone()))),
+            ("a@x.test", "client", 2, Some(Before::Elsewhere(refusal.clone()))),
+            ("b@x.test", "rcpt", 1, None),
+        ] {
+            assert_eq!(transaction.before(Stage::Rcpt, &facts(recipient, context), connection), expected);
+        }
+        assert_eq!(transaction.before(Stage::Data, &asked, 2), None);
+    }
+}
