@@ -7,6 +7,8 @@
 
 use encoding_rs::Encoding;
 use encoding_rs::REPLACEMENT;
+use encoding_rs::UTF_16BE;
+use encoding_rs::UTF_16LE;
 
 /// Names in use in mail that the WHATWG table, made for the web, does not hold.
 const ALIASES: &[(&str, &str)] = &[
@@ -26,12 +28,23 @@ pub fn decode(label: &str, bytes: &[u8]) -> String {
     }
     let alias = ALIASES.iter().find(|(name, _)| label.eq_ignore_ascii_case(name));
     let label = alias.map_or(label, |(_, name)| name);
+    if label.eq_ignore_ascii_case("utf-16") {
+        return utf16(bytes);
+    }
     match Encoding::for_label(label.as_bytes()) {
         // The table maps charsets that browsers refuse to a lone U+FFFD; a name
         // with its ASCII letters left says more.
         Some(encoding) if encoding != REPLACEMENT => encoding.decode(bytes).0.into_owned(),
         _ => String::from_utf8_lossy(bytes).into_owned(),
     }
+}
+
+/// Without a byte order mark RFC 2781 says big-endian, the web's table little: the
+/// order is where the zeros of ASCII letters stand.
+fn utf16(bytes: &[u8]) -> String {
+    let zeros_at = |from: usize| bytes.iter().skip(from).step_by(2).filter(|&&b| b == 0).count();
+    let assumed = if zeros_at(1) > zeros_at(0) { UTF_16LE } else { UTF_16BE };
+    assumed.decode(bytes).0.into_owned()
 }
 
 /// One base64 digit.
@@ -98,6 +111,9 @@ mod tests {
             ("cp932", b"\x83e.exe", "テ.exe"),
             ("iso-2022-jp", b"\x1b$B%F\x1b(B.exe", "テ.exe"),
             ("utf-16be", b"\0a\0.\0e", "a.e"),
+            ("utf-16", b"\0a\0.\0e", "a.e"),
+            ("UTF-16", b"a\0.\0e\0", "a.e"),
+            ("utf-16", b"\xff\xfea\0", "a"),
             ("utf-7", b"evil+AC4-exe +- +", "evil.exe + +"),
             ("utf-7", b"+2D3eAA", "\u{1F600}"),
             ("utf-7", b"+2D0-x\xff", "\u{FFFD}x\u{FFFD}"),

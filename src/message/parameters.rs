@@ -35,6 +35,7 @@ pub struct Field {
 struct Parameter {
     name: String,
     readings: Vec<Vec<u8>>,
+    has_rest: bool,
 }
 
 /// Octets and, where the field says so, their charset.
@@ -66,6 +67,9 @@ impl Field {
                 parsed.value = word_of(segment);
                 first = false;
             }
+            if memchr::memchr(b'=', segment).is_none() {
+                parsed.add_rest(segment);
+            }
             parsed.add_segment(segment);
             if parsed.parameters.len() >= MAX_PARAMETERS {
                 parsed.is_cut = true;
@@ -75,21 +79,18 @@ impl Field {
         parsed
     }
 
-    /// Every reading of the parameter `name`: plain, extended and in pieces.
-    pub fn readings(&self, name: &str) -> Vec<Reading> {
-        let mut found = Vec::new();
-        let mut pieces = Vec::new();
-        for parameter in &self.parameters {
-            let Some(suffix) = parameter.name.strip_prefix(name) else { continue };
-            match suffix.strip_prefix('*') {
-                None if suffix.is_empty() => found.extend(parameter.readings.iter().flat_map(|r| plain(r))),
-                None => {}
-                Some("") => found.extend(parameter.readings.iter().map(|r| extended(r))),
-                Some(number) => pieces.extend(Piece::new(number, parameter)),
-            }
+    /// `filename=a;.exe`: what stands between semicolons and is no parameter may
+    /// belong to the one before.
+    fn add_rest(&mut self, segment: &[u8]) {
+        let Some(parameter) = self.parameters.last_mut() else { return };
+        let Some(first) = parameter.readings.first() else { return };
+        if segment.trim_ascii().is_empty() || parameter.has_rest {
+            return;
         }
-        add_joined(&mut found, &pieces);
-        found
+        parameter.has_rest = true;
+        let first = first.strip_suffix(b"\\").unwrap_or(first);
+        let rest = without_quotes(segment.trim_ascii_end());
+        parameter.readings.push([first, b";", &rest].concat());
     }
 
     fn add_segment(&mut self, segment: &[u8]) {
@@ -103,7 +104,7 @@ impl Field {
             // for the names somebody hides.
             if !name.is_empty() && (hidden == 0 || is_of_interest(&name)) {
                 let value = after.get(1..).unwrap_or_default();
-                self.parameters.push(Parameter { name, readings: readings_of(value) });
+                self.parameters.push(Parameter { name, readings: readings_of(value), has_rest: false });
             }
             from += equals + 1;
             // A whole quoted string hides nothing: there a `=` is text.
@@ -114,6 +115,31 @@ impl Field {
             }
         }
     }
+}
+
+/// Every reading of the parameter `name` in the fields of one header: plain,
+/// extended and in pieces, which may be spread over doubled fields.
+pub fn readings(fields: &[&Field], name: &str) -> Vec<Reading> {
+    let mut found = Vec::new();
+    let mut all_pieces = Vec::new();
+    for field in fields {
+        let mut pieces = Vec::new();
+        for parameter in &field.parameters {
+            let Some(suffix) = parameter.name.strip_prefix(name) else { continue };
+            match suffix.strip_prefix('*') {
+                None if suffix.is_empty() => found.extend(parameter.readings.iter().flat_map(|r| plain(r))),
+                None => {}
+                Some("") => found.extend(parameter.readings.iter().map(|r| extended(r))),
+                Some(number) => pieces.extend(Piece::new(number, parameter)),
+            }
+        }
+        add_joined(&mut found, &pieces);
+        all_pieces.append(&mut pieces);
+    }
+    if fields.len() > 1 {
+        add_joined(&mut found, &all_pieces);
+    }
+    found
 }
 
 /// The pieces of a field between its semicolons.
@@ -387,7 +413,7 @@ mod tests {
     use super::*;
 
     fn texts(field: &str, name: &str) -> Vec<String> {
-        Field::parse(field.as_bytes()).readings(name).iter().map(|r| r.text(1000)).collect()
+        readings(&[&Field::parse(field.as_bytes())], name).iter().map(|r| r.text(1000)).collect()
     }
 
     #[test]
@@ -430,6 +456,8 @@ mod tests {
             ("attachment; filename=\"a.txt; filename=b.exe", "b.exe"),
             ("attachment; filename=\"c:\\b.exe\"", "c:\\b.exe"),
             ("attachment; filename=\"c:\\b.exe\"", "c:b.exe"),
+            ("attachment; filename=a;.exe", "a;.exe"),
+            ("attachment; filename=a\\;.exe", "a;.exe"),
             ("attachment; filename='a.exe'", "a.exe"),
             ("attachment; filename=a%2Eexe", "a.exe"),
             ("attachment; filename=\"a.e\n xe\"", "a.exe"),
@@ -477,7 +505,7 @@ mod tests {
         {
             let field = Field::parse(hostile.repeat(64 * 1024 / hostile.len()).as_bytes());
             assert!(field.parameters.len() <= MAX_PARAMETERS + MAX_HIDDEN_PARAMETERS);
-            field.readings("filename");
+            readings(&[&field], "filename");
         }
     }
 }
