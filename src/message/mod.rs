@@ -10,11 +10,12 @@ pub mod boundaries;
 pub mod charset;
 pub mod header;
 pub mod parameters;
+pub mod part;
 pub mod scan;
 pub mod words;
 
 use crate::message::header::Headers;
-use crate::message::scan::Part;
+use crate::message::part::Part;
 use crate::message::scan::Scan;
 
 /// One message, while it comes and when it is there.
