@@ -10,12 +10,13 @@ mod boundaries;
 mod charset;
 mod header;
 mod parameters;
+mod part;
 mod scan;
 mod words;
 
 pub use header::Header;
 pub use header::Headers;
-pub use scan::Part;
+pub use part::Part;
 
 use scan::Scan;
 
@@ -278,35 +279,5 @@ mod tests {
             }
         }
         files
-    }
-}
-#[cfg(test)]
-mod probe {
-    #[test]
-    fn probe() {
-        let folder =
-            std::path::PathBuf::from(std::env::var_os("GATEPOST_CORPORA").unwrap()).join("mime-is-broken");
-        for sub in ["hide-filename.d/cur", "hide-content.d/new"] {
-            let mut hit = 0;
-            let mut all = 0;
-            for e in std::fs::read_dir(folder.join(sub)).unwrap().flatten() {
-                let eml = std::fs::read(e.path()).unwrap();
-                let m = super::Message::from_eml(&eml);
-                all += 1;
-                let names: Vec<_> = m.parts().iter().flat_map(|p| p.names.clone()).collect();
-                if names.iter().any(|n| n.ends_with(".zip")) {
-                    hit += 1;
-                    continue;
-                }
-                let id = m
-                    .headers()
-                    .named("x-payload-id")
-                    .next()
-                    .map(|h| h.decoded().into_owned())
-                    .unwrap_or_default();
-                println!("MISS {sub} {id} {names:?} {}", e.path().display());
-            }
-            println!("HIT {sub} {hit}/{all}");
-        }
     }
 }

@@ -123,7 +123,7 @@ impl Postfix {
         }
         text.push_str(&setup.main);
         text.push('\n');
-        text
+        one_entry_a_name(&text)
     }
 
     fn master_cf(&self, setup: &Setup) -> String {
@@ -198,6 +198,29 @@ impl Postfix {
     fn master_pid(&self) -> Option<u32> {
         fs::read_to_string(self.dir.path().join("spool/pid/master.pid")).ok()?.trim().parse().ok()
     }
+}
+
+/// main.cf with the last entry of each name only. Postfix would take the last one
+/// too, but warn of it in every process it starts; postlogd's own warning waits
+/// for postlogd once ten others do.
+fn one_entry_a_name(text: &str) -> String {
+    let mut entries: Vec<(String, String)> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')) {
+        match line.split_once('=').filter(|_| !line.starts_with(char::is_whitespace)) {
+            Some((name, _)) => {
+                let name = name.trim().to_owned();
+                entries.retain(|(known, _)| *known != name);
+                entries.push((name, format!("{line}\n")));
+            }
+            None => {
+                if let Some((_, entry)) = entries.last_mut() {
+                    entry.push_str(line);
+                    entry.push('\n');
+                }
+            }
+        }
+    }
+    entries.into_iter().map(|(_, entry)| entry).collect()
 }
 
 impl Drop for Postfix {
