@@ -1,1 +1,76 @@
-//! To be written.
+//! Lists and patterns: what rules ask membership of. Knows neither rules nor facts.
+//!
+//! [`pattern::Pattern`] is one pattern, [`set::Set`] many of them indexed,
+//! [`list::List`] a set with values that may come from a file and reloads alone.
+
+pub mod action;
+pub mod glob;
+pub mod list;
+mod load;
+pub mod network;
+pub mod ordered;
+pub mod pattern;
+pub mod pcre;
+pub mod set;
+pub mod table;
+pub mod value;
+
+use action::nearest;
+use list::List;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The lists of a policy by name.
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    lists: BTreeMap<String, Arc<List>>,
+}
+
+impl Registry {
+    /// False if there is a list of this name; it stays.
+    pub fn add(&mut self, list: Arc<List>) -> bool {
+        if self.lists.contains_key(list.name()) {
+            return false;
+        }
+        self.lists.insert(list.name().to_owned(), list);
+        true
+    }
+
+    /// The list, or a message that names the one probably meant.
+    pub fn get(&self, name: &str) -> Result<&Arc<List>, String> {
+        self.lists.get(name).ok_or_else(|| {
+            let near = nearest(name, self.lists.keys().map(String::as_str));
+            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            format!("no list `{name}`{hint}")
+        })
+    }
+
+    pub fn contains(&self, name: &str) -> bool {
+        self.lists.contains_key(name)
+    }
+
+    /// In the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<List>> {
+        self.lists.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::Source;
+    use list::Kind;
+    use list::Spec;
+
+    #[test]
+    fn a_list_that_is_not_there_is_told_with_its_neighbour() {
+        let source = Arc::new(Source { name: "p.yaml".into(), text: String::new() });
+        let mut registry = Registry::default();
+        let list = Arc::new(List::build(Spec::new("partners", Kind::Client, source)).unwrap());
+        assert!(registry.add(Arc::clone(&list)));
+        assert!(!registry.add(list));
+        assert!(registry.get("partners").is_ok());
+        assert_eq!(registry.get("partner").unwrap_err(), "no list `partner`; did you mean `partners`?");
+        assert_eq!(registry.get("zebra").unwrap_err(), "no list `zebra`");
+    }
+}
