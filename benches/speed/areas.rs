@@ -6,6 +6,7 @@ use crate::compare::compare;
 use crate::gatepost::Ours;
 use crate::gatepost::Rules;
 use crate::gatepost::folder;
+use crate::lookup;
 use crate::postfix::Postfix;
 use crate::processes;
 use crate::processes::Server;
@@ -28,7 +29,8 @@ pub const AREAS: &[Area] = &[
     ("milter", "messages/s of 4 KB, against a no-op indymilter with the same steps", milter),
     ("postfix", "messages/s by smtp-source through Postfix, against echo and no-op", postfix),
     ("rules", "requests/s with 1,000 rules, against 10", rules::rules),
-    ("lists", "requests/s with lists of 1,000,000 entries, against 10; loading", rules::lists),
+    ("lists", "requests/s with lists of 1,000,000 entries, against 10", rules::lists),
+    ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
     ("idle", "10,000 policy connections held, then a request on each", idle),
 ];
 

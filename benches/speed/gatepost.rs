@@ -109,7 +109,7 @@ impl Ours {
             servers.push(Server::echo(address, 1)?);
         }
         for address in &milter {
-            servers.push(Server::noop(address, 1, &usual())?);
+            servers.push(Server::noop(address, 2, &usual())?);
         }
         let log = tempfile::tempfile()?;
         Ok(Self { policy, milter, servers, log, started_in: Duration::ZERO, _dir: dir })

@@ -6,6 +6,7 @@
 mod areas;
 mod compare;
 mod gatepost;
+mod lookup;
 mod milter;
 mod noop;
 mod policy;

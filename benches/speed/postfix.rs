@@ -5,6 +5,7 @@
 use crate::gatepost::folder;
 use crate::socket::Address;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -47,11 +48,10 @@ impl Postfix {
         for ((policy, milter), port) in services.iter().zip(&mut ports) {
             let Address::Inet(free) = Address::free() else { unreachable!("always a port") };
             *port = free;
-            let ask = format!("{{check_policy_service {policy}}}");
-            master += &format!(
-                "127.0.0.1:{free} inet n - n - - smtpd\n  -o smtpd_milters={milter}\n  \
-                 -o {{smtpd_recipient_restrictions={}}}\n",
-                ask.trim_matches(['{', '}'])
+            let _ = write!(
+                master,
+                "127.0.0.1:{free} inet n - n - - smtpd\n  -o {{ ask = check_policy_service {policy} }}\n  \
+                 -o {{ smtpd_milters = {milter} }}\n"
             );
         }
         let postfix = Self { ports, dir };
@@ -75,7 +75,9 @@ impl Postfix {
              mynetworks = 127.0.0.1/32\nrelay_transport = discard:\ndefault_transport = discard:\n\
              default_database_type = texthash\nsmtpd_client_connection_rate_limit = 0\n\
              smtpd_client_connection_count_limit = 0\nsmtpd_peername_lookup = no\n\
-             smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n"
+             smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n\
+             ask =\nsmtpd_recipient_restrictions = $ask\nsmtpd_data_restrictions = $ask\n\
+             smtpd_end_of_data_restrictions = $ask\n"
         )
     }
 

@@ -15,6 +15,7 @@ pub enum Target {
 
 #[derive(Debug, Default)]
 pub struct Report {
+    judged: usize,
     missed: Vec<String>,
     skipped: Vec<String>,
 }
@@ -60,9 +61,12 @@ impl Report {
         if !self.skipped.is_empty() {
             line(&format!("SKIPPED: {}", self.skipped.join("; ")));
         }
-        match self.missed.is_empty() {
-            true => line("all targets of what was run are met"),
-            false => line(&format!("NOT MET: {}", self.missed.join("; "))),
+        match (self.judged, self.missed.is_empty()) {
+            (0, _) => line("nothing was judged"),
+            (judged, true) => line(&format!("all {judged} targets of what was run are met")),
+            (judged, false) => {
+                line(&format!("NOT MET ({} of {judged}): {}", self.missed.len(), self.missed.join("; ")));
+            }
         }
     }
 
@@ -72,6 +76,7 @@ impl Report {
             Target::AtMost(most) => (format!("<= {most}"), value <= most),
             Target::None => return ("-".to_owned(), "-"),
         };
+        self.judged += 1;
         if !met {
             self.missed.push(name.to_owned());
         }

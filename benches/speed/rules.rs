@@ -117,6 +117,6 @@ pub fn network(number: u64) -> String {
 
 /// A name, every tenth with all below it.
 pub fn domain(number: u64) -> String {
-    let dot = if number % 10 == 0 { "." } else { "" };
+    let dot = if number.is_multiple_of(10) { "." } else { "" };
     format!("{dot}host-{:x}.listed-{}.example", mix(number), number % 100_000)
 }
