@@ -96,7 +96,7 @@ fn written(count: usize) -> String {
             1 => format!("{{client_address: 10.{}.{}.0/24}}", number / 200, number % 200),
             2 => format!("{{helo_name: \"bot-{number}-*.example\"}}"),
             3 => format!("{{recipient_domain: .below-{number}.example, sender_domain: absent}}"),
-            _ => format!("{{sender: /^spam-{number}[0-9]+@/}}"),
+            _ => format!("{{sender: \"/^spam-{number}[0-9]+@/\"}}"),
         };
         let _ = writeln!(text, "  - {{name: rule-{number}, when: {when}, then: {{reject: 5.7.1 no}}}}");
     }
