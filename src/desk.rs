@@ -27,8 +27,7 @@ pub struct MilterNeeds {
     pub body: bool,
 }
 
-/// What a milter event's macros say; asked by name, without braces.
-pub type Macros<'a> = &'a (dyn Fn(&str) -> Option<String> + Send + Sync);
+pub use crate::facts::Macros;
 
 /// The one place that is asked by all listeners.
 #[derive(Debug, Default)]
@@ -39,7 +38,7 @@ impl Desk {
     pub async fn delegation(
         &self,
         _peer: &Peer,
-        _attributes: &crate::wire::delegation::Request<'_>,
+        _attributes: &[crate::facts::Attribute<'_>],
     ) -> PolicyAction {
         PolicyAction::Dunno
     }

@@ -21,6 +21,7 @@ pub mod policy;
 pub mod quantity;
 pub mod reply;
 pub mod state;
+pub mod values;
 pub mod verdict;
 pub mod wire;
 pub mod yaml;

@@ -54,12 +54,25 @@ pub struct Mistake {
     pub message: String,
     /// The line of the file, for the reader.
     pub source_line: String,
+    /// The world's fault rather than the text's: a file that isn't there.
+    pub is_unread: bool,
 }
 
 impl Mistake {
     /// A mistake that concerns a file as a whole, such as one that can't be opened.
     pub fn whole(file: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { file: file.into(), place: None, message: message.into(), source_line: String::new() }
+        Self {
+            file: file.into(),
+            place: None,
+            message: message.into(),
+            source_line: String::new(),
+            is_unread: false,
+        }
+    }
+
+    /// A file that can't be read at all.
+    pub fn unread(file: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { is_unread: true, ..Self::whole(file, message) }
     }
 
     /// A mistake at `place` of `source`.
@@ -69,6 +82,7 @@ impl Mistake {
             place: Some(place),
             message: message.into(),
             source_line: source.line(place.line).trim().to_owned(),
+            is_unread: false,
         }
     }
 }
@@ -419,10 +433,10 @@ fn syntax_error(source: &Source, error: &ScanError) -> (Place, String) {
     if info.contains("unknown escape character") {
         if at(place.col) == Some('\\') {
             place.col += 1;
-        } else if at(place.col) != Some('.') && at(place.col.saturating_sub(1)) != Some('\\') {
-            if let Some(index) = line.iter().position(|&c| c == '\\') {
-                place.col = index + 2;
-            }
+        } else if at(place.col.saturating_sub(1)) != Some('\\')
+            && let Some(index) = line.iter().position(|&c| c == '\\')
+        {
+            place.col = index + 2;
         }
         let found = at(place.col).unwrap_or(' ');
         return (
@@ -430,15 +444,15 @@ fn syntax_error(source: &Source, error: &ScanError) -> (Place, String) {
             format!("found unknown escape character '{found}' (patterns with \\ go in 'single quotes')"),
         );
     }
-    if info.contains("unexpected character") {
-        if let Some(found @ ('@' | '`' | '%')) = at(place.col) {
-            return (
-                place,
-                format!(
-                    "found character '{found}' that cannot start any token (a value that begins with {found} must be quoted)"
-                ),
-            );
-        }
+    if info.contains("unexpected character")
+        && let Some(found @ ('@' | '`' | '%')) = at(place.col)
+    {
+        return (
+            place,
+            format!(
+                "found character '{found}' that cannot start any token (a value that begins with {found} must be quoted)"
+            ),
+        );
     }
     if let Some((col, found)) = bracket_in_plain(&line, place.col) {
         place.col = col;

@@ -1,1 +1,426 @@
-//! To be written.
+//! The registry: every check that a rule may name.
+//!
+//! To add a check, write its file beside this one and add a line to `mod` and a
+//! line to `checks!`. A test reports what was forgotten.
+//!
+//! A check has two phases. What it needs beyond the facts it says as a
+//! [`Question`]; the engine has it answered; then evaluation is pure. So the
+//! questions of a stage are asked together, and `explain` and the rules' own
+//! tests need no network.
+
+mod attachment;
+mod fact;
+mod header;
+mod rate;
+mod score;
+mod tag;
+mod time;
+
+pub use attachment::Attachment;
+pub use fact::FactCheck;
+pub use header::Header;
+pub use rate::Rate;
+pub use score::Score;
+pub use score::show_score;
+pub use tag::Tag;
+pub use time::Time;
+
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Known;
+use crate::facts::Scope;
+use crate::facts::Stage;
+use crate::facts::TagId;
+use crate::lists::Hit;
+use crate::lists::List;
+use crate::state::Answer;
+use crate::values::Loader;
+use crate::values::near;
+use crate::yaml::Entry;
+use std::sync::Arc;
+
+/// What a condition came to. Three-valued: all is the least, any the greatest,
+/// `not` swaps.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Truth {
+    NoMatch,
+    /// Something that was asked could not be answered.
+    Unknown,
+    Match,
+}
+
+impl Truth {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Match => "match",
+            Self::NoMatch => "no match",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Match } else { Self::NoMatch }
+    }
+}
+
+impl std::ops::Not for Truth {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        match self {
+            Self::Match => Self::NoMatch,
+            Self::NoMatch => Self::Match,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+/// What a check may look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub facts: &'a Facts,
+    pub known: &'a Known,
+    /// The stage that is being decided: from `data` on there are several recipients.
+    pub stage: Stage,
+    /// The answer to this rule's [`Question`]. None while it was not asked.
+    pub answer: Option<&'a Answered>,
+}
+
+/// What became of a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answered {
+    /// The store did not answer in time.
+    Unknown,
+    Said(Answer),
+}
+
+/// What a check with memory wants to know of the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// Which counters, by number within the policy.
+    pub bucket: u32,
+    pub key: String,
+    /// A wider key to share when the table is full.
+    pub coarse: Option<String>,
+    pub limits: Arc<crate::state::Limits>,
+    pub n: u64,
+    pub count: Count,
+}
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Count {
+    Bytes,
+    Connections,
+    Messages,
+    Recipients,
+}
+
+/// What a check says of itself when it has been read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Needs {
+    pub stage: Stage,
+    pub scope: Scope,
+    /// The milter must be given the header.
+    pub header: bool,
+    /// The milter must be given the whole body.
+    pub body: bool,
+}
+
+impl Needs {
+    pub fn of(fact: Fact) -> Self {
+        let info = fact.info();
+        Self {
+            stage: info.stage,
+            scope: info.scope,
+            header: matches!(fact, Fact::HeaderCount | Fact::Size),
+            body: fact == Fact::Size,
+        }
+    }
+
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            stage: self.stage.max(other.stage),
+            scope: self.scope.max(other.scope),
+            header: self.header || other.header,
+            body: self.body || other.body,
+        }
+    }
+}
+
+/// An entry of a list that was matched, for `as_listed`.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub hit: Hit,
+    /// The header line it was: its name, and which of that name, from 1.
+    pub line: Option<(String, u32)>,
+}
+
+/// Names and values for a rule's texts.
+pub type Bindings = Vec<(String, String)>;
+
+/// One check of a rule: its configuration, ready to be asked any number of times.
+pub trait Check: Sized {
+    /// The options that stand below its name, for hints and documents.
+    const OPTIONS: &'static [&'static str];
+
+    /// Reads the value below the check's name; None after a mistake was told.
+    fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self>;
+
+    fn needs(&self) -> Needs;
+
+    fn evaluate(&self, cx: &Context<'_>) -> Truth;
+
+    /// What was found, in a few words; rendered only when somebody reads it.
+    fn because(&self, cx: &Context<'_>) -> String;
+
+    /// The names it gives to the rule's texts when it matches.
+    fn variables(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The values of these, for a match.
+    fn bind(&self, _cx: &Context<'_>, _bindings: &mut Bindings) {}
+}
+
+/// One row of the reference documentation.
+#[derive(Debug)]
+pub struct CheckInfo {
+    pub name: &'static str,
+    pub options: &'static [&'static str],
+    source: &'static str,
+}
+
+impl CheckInfo {
+    /// The `//!` header of the check's own file, as Markdown.
+    pub fn docs(&self) -> String {
+        self.source
+            .lines()
+            .map_while(|line| line.strip_prefix("//!"))
+            .map(|line| line.strip_prefix(' ').unwrap_or(line))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+macro_rules! checks {
+    ($($module:ident => $type:ident,)+) => {
+        /// A check as a rule has it.
+        #[derive(Clone, Debug)]
+        pub enum AnyCheck {
+            /// A fact is asked by its own name.
+            Fact(FactCheck),
+            $($type($type),)+
+        }
+
+        /// Every check with a name of its own, in the order of the documents.
+        pub const REGISTRY: &[CheckInfo] = &[
+            $(CheckInfo {
+                name: stringify!($module),
+                options: <$type as Check>::OPTIONS,
+                source: include_str!(concat!(stringify!($module), ".rs")),
+            },)+
+        ];
+
+        impl AnyCheck {
+            /// Reads one entry of a rule's conditions.
+            pub fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
+                match entry.key.as_str() {
+                    $(stringify!($module) => $type::parse(entry, cx).map(Self::$type),)+
+                    name if Fact::named(name).is_some() => FactCheck::parse(entry, cx).map(Self::Fact),
+                    name => {
+                        cx.mistake(entry.key_place, unknown_check(name));
+                        None
+                    }
+                }
+            }
+
+            /// Its name in rules, documents and metrics.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    Self::Fact(check) => check.fact.name(),
+                    $(Self::$type(_) => stringify!($module),)+
+                }
+            }
+
+            pub fn needs(&self) -> Needs {
+                match self {
+                    Self::Fact(check) => check.needs(),
+                    $(Self::$type(check) => check.needs(),)+
+                }
+            }
+
+            pub fn evaluate(&self, cx: &Context<'_>) -> Truth {
+                match self {
+                    Self::Fact(check) => check.evaluate(cx),
+                    $(Self::$type(check) => check.evaluate(cx),)+
+                }
+            }
+
+            pub fn because(&self, cx: &Context<'_>) -> String {
+                match self {
+                    Self::Fact(check) => check.because(cx),
+                    $(Self::$type(check) => check.because(cx),)+
+                }
+            }
+
+            pub fn variables(&self) -> Vec<String> {
+                match self {
+                    Self::Fact(check) => check.variables(),
+                    $(Self::$type(check) => check.variables(),)+
+                }
+            }
+
+            pub fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
+                match self {
+                    Self::Fact(check) => check.bind(cx, bindings),
+                    $(Self::$type(check) => check.bind(cx, bindings),)+
+                }
+            }
+        }
+    };
+}
+
+checks! {
+    attachment => Attachment,
+    header => Header,
+    rate => Rate,
+    score => Score,
+    tag => Tag,
+    time => Time,
+}
+
+impl AnyCheck {
+    /// Checks with memory are asked last, and only if all else lets the rule apply.
+    pub fn has_memory(&self) -> bool {
+        matches!(self, Self::Rate(_))
+    }
+
+    pub fn as_rate(&self) -> Option<&Rate> {
+        match self {
+            Self::Rate(rate) => Some(rate),
+            _ => None,
+        }
+    }
+
+    /// Whether its answer may differ between what is enforced and what is observed.
+    pub fn reads_known(&self) -> bool {
+        matches!(self, Self::Score(_) | Self::Tag(_))
+            || matches!(self, Self::Fact(check) if check.reads_tags())
+    }
+
+    /// The tags it asks for.
+    pub fn tags(&self) -> &[TagId] {
+        match self {
+            Self::Tag(tag) => &tag.tags,
+            _ => &[],
+        }
+    }
+
+    /// The lists whose matched line a rule's `as_listed` may mean, with what they
+    /// are asked.
+    pub fn listed(&self) -> Vec<Arc<List>> {
+        match self {
+            Self::Fact(check) => check.lists(),
+            Self::Header(check) => check.lists(),
+            Self::Attachment(check) => check.lists(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The entries of lists that this check matched: of a header each line that
+    /// is listed, up to `max`, else one at most.
+    pub fn hits(&self, cx: &Context<'_>, max: usize) -> Vec<Listed> {
+        let one = |hit: Option<Hit>| hit.map(|hit| Listed { hit, line: None }).into_iter().collect();
+        match self {
+            Self::Fact(check) => one(check.hit(cx)),
+            Self::Header(check) => check.lines(cx, max),
+            Self::Attachment(check) => one(check.hit(cx)),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn unknown_check(name: &str) -> String {
+    let known = REGISTRY.iter().map(|info| info.name).chain(Fact::all().map(Fact::name));
+    let hint = near(name, known);
+    if !hint.is_empty() {
+        return format!("no check `{name}`{hint}");
+    }
+    if REGISTRY.iter().any(|info| info.options.contains(&name)) {
+        return format!("no check `{name}`; `{name}` is an option: indent it below its check");
+    }
+    format!("no check `{name}`")
+}
+
+/// The reference page of checks.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Checks\n\nWritten by `UPDATE=1 cargo test --test tidy`.\n\n\
+         Conditions that need more than a fact. A fact (`docs/facts.md`) is asked by its own name, with the\n\
+         values described in `docs/policy.md`.\n",
+    );
+    for info in REGISTRY {
+        let docs = info.docs().replace("\n# ", "\n### ").replacen("# ", "### ", 1);
+        page += &format!("\n## `{}`\n\n{docs}\n", info.name);
+    }
+    page
+}
+
+#[cfg(test)]
+mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::fs;
+
+    #[test]
+    fn every_file_is_registered_and_documented() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/checks");
+        let files: BTreeSet<_> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
+            .filter(|stem| !matches!(stem.as_str(), "mod" | "testing" | "fact"))
+            .collect();
+        let registered: BTreeSet<_> = REGISTRY.iter().map(|info| info.name.to_owned()).collect();
+        assert_eq!(files, registered, "src/checks/*.rs and checks! differ");
+
+        for info in REGISTRY {
+            let docs = info.docs();
+            for heading in ["# What it does", "# Why", "# Options", "# Example", "# Unknown when"] {
+                assert!(docs.contains(heading), "{}: no `{heading}`", info.name);
+            }
+            assert!(docs.contains("Matches when"), "{}", info.name);
+            for option in info.options {
+                assert!(docs.contains(&format!("`{option}`")), "{}: `{option}`", info.name);
+            }
+            assert!(Fact::named(info.name).is_none(), "{} is a fact's name", info.name);
+        }
+    }
+
+    #[test]
+    fn every_example_in_the_documents_loads() {
+        for info in REGISTRY {
+            let docs = info.docs();
+            let example = docs.split("```yaml\n").nth(1).expect("an example");
+            let example = example.split("```").next().unwrap();
+            let (check, mistakes) = testing::load(example);
+            assert_eq!(mistakes, Vec::<String>::new(), "{}", info.name);
+            assert_eq!(check.expect("a check").name(), info.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_check_gets_the_remedy() {
+        assert_eq!(unknown_check("sasl_usrname"), "no check `sasl_usrname`; did you mean `sasl_username`?");
+        assert_eq!(
+            unknown_check("limits"),
+            "no check `limits`; `limits` is an option: indent it below its check"
+        );
+        assert_eq!(unknown_check("frobnicate"), "no check `frobnicate`");
+    }
+}

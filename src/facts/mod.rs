@@ -1,1 +1,310 @@
-//! To be written.
+//! What is known of a session, a message and a recipient, whichever protocol
+//! told it. Read-only for the rules.
+//!
+//! The values were sent by strangers through Postfix. They are bounded by the
+//! limits of the listeners and are only compared, counted and, cleaned, shown.
+
+mod delegation;
+mod known;
+mod milter;
+mod table;
+
+pub use delegation::Attribute;
+pub use known::Known;
+pub use known::Marks;
+pub use known::Reason;
+pub use known::TagId;
+pub use milter::Macros;
+pub use milter::MilterFacts;
+pub use table::FACT_COUNT;
+pub use table::FACTS;
+pub use table::Fact;
+pub use table::FactInfo;
+pub use table::Kind;
+pub use table::Scope;
+pub use table::Stage;
+pub use table::reference;
+
+use crate::message::Message;
+use crate::names::Mailbox;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The null sender as it is written in rules, logs and replies.
+pub const NULL_SENDER: &str = "<>";
+
+/// Postfix's word for a client name that could not be verified.
+pub const UNKNOWN_NAME: &str = "unknown";
+
+/// A part of [`Facts::original`]. A value's text and its folded text share it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Span {
+    start: u32,
+    end: u32,
+    known: bool,
+}
+
+/// Values by fact, in one buffer: a request costs two allocations, not forty.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    original: String,
+    /// The same in ASCII lower-case, at the same offsets: what is compared.
+    folded: String,
+    spans: [Span; FACT_COUNT],
+    client_ip: Option<IpAddr>,
+    server_ip: Option<IpAddr>,
+    /// At `data` and `message`: the accepted recipients, in internal form.
+    pub recipients: Vec<String>,
+    /// At `message`, by the milter.
+    pub message: Option<Arc<Message>>,
+    pub moment: Moment,
+}
+
+/// Which wall clock time it is: for `time`, `hour` and `weekday`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moment {
+    /// None only where nothing asks.
+    pub timestamp: Option<jiff::Timestamp>,
+    /// In a rehearsal the time was written without a zone: it is that time in
+    /// whichever zone a rule asks for.
+    pub civil: Option<jiff::civil::DateTime>,
+}
+
+impl Moment {
+    pub fn at(timestamp: jiff::Timestamp) -> Self {
+        Self { timestamp: Some(timestamp), civil: None }
+    }
+
+    /// Date and time of day in a zone.
+    pub fn in_zone(&self, zone: &jiff::tz::TimeZone) -> Option<jiff::civil::DateTime> {
+        self.civil.or_else(|| Some(zone.to_datetime(self.timestamp?)))
+    }
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            // A request of Postfix 3.10 has some 500 bytes of values.
+            original: String::with_capacity(640),
+            folded: String::with_capacity(640),
+            spans: [Span::default(); FACT_COUNT],
+            client_ip: None,
+            server_ip: None,
+            recipients: Vec::new(),
+            message: None,
+            moment: Moment::default(),
+        }
+    }
+}
+
+impl Facts {
+    /// The value as it came; None when it is not known.
+    pub fn text(&self, fact: Fact) -> Option<&str> {
+        let span = self.spans[fact as usize];
+        if !span.known {
+            return None;
+        }
+        self.original.get(span.start as usize..span.end as usize)
+    }
+
+    /// The value in ASCII lower-case.
+    pub fn folded(&self, fact: Fact) -> Option<&str> {
+        let span = self.spans[fact as usize];
+        if !span.known {
+            return None;
+        }
+        self.folded.get(span.start as usize..span.end as usize)
+    }
+
+    pub fn is_known(&self, fact: Fact) -> bool {
+        self.spans[fact as usize].known
+    }
+
+    pub fn number(&self, fact: Fact) -> Option<u64> {
+        self.text(fact)?.parse().ok()
+    }
+
+    /// The address behind `client_address`, `client` or `server_address`.
+    pub fn ip(&self, fact: Fact) -> Option<IpAddr> {
+        match fact {
+            Fact::Client | Fact::ClientAddress => self.client_ip,
+            Fact::ServerAddress => self.server_ip,
+            _ => None,
+        }
+    }
+
+    /// Sets or replaces a value, and what is derived from it.
+    pub fn set(&mut self, fact: Fact, value: &str) {
+        let span = self.store(value);
+        self.spans[fact as usize] = span;
+        match fact {
+            Fact::ClientAddress => {
+                self.client_ip = parse_ip(value);
+                self.set_family(Fact::ClientFamily, self.client_ip);
+            }
+            Fact::ServerAddress => {
+                self.server_ip = parse_ip(value);
+                self.set_family(Fact::ServerFamily, self.server_ip);
+            }
+            Fact::Sender => self.set_domain(Fact::SenderDomain, span),
+            Fact::Recipient => self.set_domain(Fact::RecipientDomain, span),
+            _ => {}
+        }
+    }
+
+    pub fn set_number(&mut self, fact: Fact, value: u64) {
+        // Facts are set a handful of times a message; the allocation is no matter.
+        self.set(fact, &value.to_string());
+    }
+
+    pub fn unset(&mut self, fact: Fact) {
+        self.spans[fact as usize] = Span::default();
+        match fact {
+            Fact::ClientAddress => {
+                self.client_ip = None;
+                self.unset(Fact::ClientFamily);
+            }
+            Fact::ServerAddress => {
+                self.server_ip = None;
+                self.unset(Fact::ServerFamily);
+            }
+            Fact::Sender => self.unset(Fact::SenderDomain),
+            Fact::Recipient => self.unset(Fact::RecipientDomain),
+            _ => {}
+        }
+    }
+
+    /// Takes over what `other` knows and these do not: the other protocol's view.
+    pub fn complete_from(&mut self, other: &Self) {
+        for fact in Fact::all() {
+            let derived = matches!(
+                fact,
+                Fact::ClientFamily | Fact::ServerFamily | Fact::SenderDomain | Fact::RecipientDomain
+            );
+            if !derived && !self.is_known(fact) {
+                if let Some(value) = other.text(fact) {
+                    self.set(fact, value);
+                }
+            }
+        }
+    }
+
+    /// Whether both say the same of the connection: if not, what was found out
+    /// about the connection no longer holds (a second HELO, XCLIENT).
+    pub fn same_connection(&self, other: &Self) -> bool {
+        [Fact::ClientAddress, Fact::ClientName, Fact::HeloName]
+            .into_iter()
+            .all(|fact| self.folded(fact) == other.folded(fact))
+    }
+
+    /// Sets `hour` and `weekday` from the moment, by the server's own zone.
+    pub fn set_moment(&mut self, moment: Moment, zone: &jiff::tz::TimeZone) {
+        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+        self.moment = moment;
+        let Some(now) = moment.in_zone(zone) else {
+            return;
+        };
+        self.set_number(Fact::Hour, u64::try_from(now.hour()).unwrap_or_default());
+        let day = usize::try_from(now.weekday().to_monday_zero_offset()).unwrap_or_default();
+        self.set(Fact::Weekday, DAYS[day % DAYS.len()]);
+    }
+
+    fn store(&mut self, value: &str) -> Span {
+        let start = self.original.len();
+        self.original.push_str(value);
+        self.folded.push_str(value);
+        // Only bytes of ASCII letters change, so that offsets stay the same.
+        if let Some(stored) = self.folded.get_mut(start..) {
+            stored.make_ascii_lowercase();
+        }
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        Span { start: offset(start), end: offset(self.original.len()), known: true }
+    }
+
+    fn set_family(&mut self, fact: Fact, address: Option<IpAddr>) {
+        match address {
+            Some(IpAddr::V4(_)) => self.set(fact, "ipv4"),
+            Some(IpAddr::V6(_)) => self.set(fact, "ipv6"),
+            None => self.unset(fact),
+        }
+    }
+
+    /// A domain is a part of its address: no copy is needed.
+    fn set_domain(&mut self, fact: Fact, address: Span) {
+        let text = self.original.get(address.start as usize..address.end as usize).unwrap_or_default();
+        self.spans[fact as usize] = match Mailbox::parse(text).domain {
+            Some(domain) if text != NULL_SENDER => {
+                let offset = u32::try_from(Mailbox::parse(text).local.len() + 1).unwrap_or_default();
+                let start = address.start + offset;
+                let end = start + u32::try_from(domain.len()).unwrap_or_default();
+                Span { start, end, known: true }
+            }
+            _ => Span::default(),
+        };
+    }
+}
+
+/// An address as Postfix writes it, or as its macros do (`IPv6:…`).
+pub fn parse_ip(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix("IPv6:").or_else(|| text.strip_prefix("ipv6:")).unwrap_or(text);
+    let address: IpAddr = bare.parse().ok()?;
+    Some(address.to_canonical())
+}
+
+/// Undoes xtext (RFC 3461, section 4): `client+20name` → `client name`. What
+/// is not xtext stays as it is.
+pub fn decode_xtext(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        let hex = |at: usize| after.get(at).and_then(|b| char::from(*b).to_digit(16));
+        match (byte, hex(0), hex(1)) {
+            (b'+', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn derived_facts_follow_their_source() {
+        let mut facts = Facts::default();
+        facts.set(Fact::Sender, "Bob+x@Example.COM");
+        assert_eq!(facts.text(Fact::SenderDomain), Some("Example.COM"));
+        assert_eq!(facts.folded(Fact::SenderDomain), Some("example.com"));
+        facts.set(Fact::Sender, NULL_SENDER);
+        assert_eq!(facts.text(Fact::SenderDomain), None);
+        facts.set(Fact::ClientAddress, "::ffff:192.0.2.1");
+        assert_eq!(facts.text(Fact::ClientFamily), Some("ipv4"));
+        facts.set(Fact::ClientAddress, "2001:db8::1");
+        assert_eq!(facts.text(Fact::ClientFamily), Some("ipv6"));
+        facts.unset(Fact::ClientAddress);
+        assert_eq!((facts.ip(Fact::Client), facts.text(Fact::ClientFamily)), (None, None));
+    }
+
+    #[test]
+    fn offsets_hold_for_text_that_is_not_ascii() {
+        let mut facts = Facts::default();
+        facts.set(Fact::HeloName, "BÜRO.example");
+        facts.set(Fact::Sender, "Ä@B.test");
+        assert_eq!(facts.folded(Fact::HeloName), Some("bÜro.example"));
+        assert_eq!(facts.folded(Fact::SenderDomain), Some("b.test"));
+    }
+
+    #[test]
+    fn xtext_is_undone() {
+        assert_eq!(decode_xtext("client+20name"), "client name");
+        assert_eq!(decode_xtext("a+b"), "a+b");
+        assert_eq!(decode_xtext("+2"), "+2");
+    }
+}

@@ -2,6 +2,7 @@
 //! set, with or without values. It reloads alone when its file has changed; a
 //! file with mistakes leaves what was there.
 
+use super::action::Verb;
 use super::load;
 use super::pattern::Query;
 use super::pattern::Subject;
@@ -69,6 +70,16 @@ impl Kind {
     }
 
     /// What its entries are patterns for; zones are none.
+    /// Whether such a list can be asked about a subject. Addresses and names are
+    /// also clients, and what is in a list of clients may be either.
+    pub fn fits(self, subject: Subject) -> bool {
+        match (self, subject) {
+            (Self::Network | Self::Domain, Subject::Client) => true,
+            (Self::Client, Subject::Network | Subject::Domain) => true,
+            (kind, subject) => kind.subject() == Some(subject),
+        }
+    }
+
     pub fn subject(self) -> Option<Subject> {
         Some(match self {
             Self::Address => Subject::Address,
@@ -100,8 +111,6 @@ pub struct Spec {
     pub named: Vec<(String, Vec<String>, Place)>,
     pub subdomains: bool,
     pub optional: bool,
-    /// Says what is wrong with limits; several are joined with `, `.
-    pub check_limits: fn(&str) -> Result<(), String>,
 }
 
 /// An entry in a rule file.
@@ -141,6 +150,16 @@ pub struct Hit {
 }
 
 impl List {
+    /// An empty list in place of one that can't be read.
+    pub fn stand_in(name: &str, kind: Kind, to: Option<To>, source: Arc<Source>) -> Self {
+        let spec = Spec { to, ..Spec::new(name, kind, source) };
+        let content = Content {
+            set: Set::builder(kind.subject().unwrap_or(Subject::Text)).build(),
+            values: Vec::new(),
+        };
+        Self { spec, location: None, content: ArcSwap::from_pointee(content), tried: Mutex::new(None) }
+    }
+
     /// Reads all entries, or says all that is wrong with them. Reads a file:
     /// not to be called where waiting matters.
     pub fn build(spec: Spec) -> Result<Self, Vec<Mistake>> {
@@ -179,6 +198,14 @@ impl List {
     /// The entries of a list of zones.
     pub fn zones(&self) -> &[Given] {
         if self.spec.kind == Kind::Dnsbl { &self.spec.entries } else { &[] }
+    }
+
+    /// Whether a line of its table removes or replaces what it matched.
+    pub fn edits_headers(&self) -> bool {
+        self.content.load().values.iter().any(|stored| match stored {
+            Stored::Ready(ListValue::Action(action)) => matches!(action.verb, Verb::Remove | Verb::Replace),
+            _ => false,
+        })
     }
 
     /// The names of groups that every entry has.
@@ -246,7 +273,6 @@ impl Spec {
             named: Vec::new(),
             subdomains: false,
             optional: false,
-            check_limits: |_| Ok(()),
         }
     }
 }
@@ -285,7 +311,8 @@ mod tests {
     fn shown(value: &ListValue) -> String {
         match value {
             ListValue::Action(action) => format!("{:?}", action.verb),
-            ListValue::Limits(text) | ListValue::Text(text) => text.to_string(),
+            ListValue::Limits(limits) => limits.to_string(),
+            ListValue::Text(text) => text.to_string(),
             ListValue::Names(names) => names.texts().collect::<Vec<_>>().join("|"),
             ListValue::None => "none".to_owned(),
             ListValue::Number(number) => number.to_string(),

@@ -22,6 +22,7 @@ use super::table::Wrong;
 use super::value::Reader;
 use super::value::Stored;
 use super::value::To;
+use crate::state::Limits;
 use crate::yaml::Mistake;
 use crate::yaml::Place;
 use std::collections::HashMap;
@@ -59,7 +60,7 @@ pub fn location_of(spec: &Spec, mistakes: &mut Vec<Mistake>) -> Option<(Location
 pub fn check_classes(spec: &Spec, mistakes: &mut Vec<Mistake>) {
     for (name, limits, place) in &spec.named {
         let wrong = match spec.to {
-            Some(To::Limits) => (spec.check_limits)(&limits.join(", ")).err(),
+            Some(To::Limits) => limits.join(", ").parse::<Limits>().err(),
             _ => Some(format!("`{name}` is a class of limits: say `to: limits`")),
         };
         mistakes.extend(wrong.map(|message| Mistake::at(&spec.source, *place, message)));
@@ -91,7 +92,7 @@ pub fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loaded {
             Ok(None) => {
                 let message =
                     format!("there is no file `{}`; `optional: true` if there need not be", path.display());
-                mistakes.push(Mistake::at(&spec.source, *place, message));
+                mistakes.push(Mistake { is_unread: true, ..Mistake::at(&spec.source, *place, message) });
             }
             Ok(Some((file, found))) => {
                 stamp = Some(found);
@@ -99,7 +100,7 @@ pub fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loaded {
             }
             Err(message) => {
                 let message = format!("`{}` {message}", path.display());
-                mistakes.push(Mistake::at(&spec.source, *place, message));
+                mistakes.push(Mistake { is_unread: true, ..Mistake::at(&spec.source, *place, message) });
             }
         }
     }
@@ -120,14 +121,8 @@ impl Loader {
     fn new(spec: &Spec, subject: Subject) -> Self {
         let named: HashMap<_, _> =
             spec.named.iter().map(|(name, limits, _)| (name.clone(), limits.clone())).collect();
-        let reader = spec.to.map(|to| Reader {
-            to,
-            named,
-            check_limits: spec.check_limits,
-            expands: false,
-            stored: Vec::new(),
-            known: HashMap::new(),
-        });
+        let reader =
+            spec.to.map(|to| Reader { to, named, expands: false, stored: Vec::new(), known: HashMap::new() });
         let builder = Set::builder(subject).subdomains(spec.subdomains);
         Self { subject, builder, reader, guards: Vec::new(), told_of_values: false }
     }

@@ -1,22 +1,36 @@
 //! Lists and patterns: what rules ask membership of. Knows neither rules nor facts.
 //!
-//! [`pattern::Pattern`] is one pattern, [`set::Set`] many of them indexed,
-//! [`list::List`] a set with values that may come from a file and reloads alone.
+//! [`Pattern`] is one pattern, [`Set`] many of them indexed,
+//! [`List`] a set with values that may come from a file and reloads alone.
 
-pub mod action;
-pub mod glob;
-pub mod list;
+mod action;
+mod glob;
+mod list;
 mod load;
-pub mod network;
-pub mod ordered;
-pub mod pattern;
-pub mod pcre;
-pub mod set;
-pub mod table;
-pub mod value;
+mod network;
+mod ordered;
+mod pattern;
+mod pcre;
+mod set;
+mod table;
+mod value;
+
+pub use action::TableAction;
+pub use action::Verb;
+pub use list::Given;
+pub use list::Hit;
+pub use list::Kind;
+pub use list::List;
+pub use list::Spec;
+pub use pattern::Pattern;
+pub use pattern::Query;
+pub use pattern::Subject;
+pub use set::Set;
+pub use value::ListValue;
+pub use value::Names;
+pub use value::To;
 
 use action::nearest;
-use list::List;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -32,6 +32,19 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// As in `of:` of a list, for messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Client => "client",
+            Self::Domain => "domain",
+            Self::Filename => "filename",
+            Self::Header => "header",
+            Self::Network => "network",
+            Self::Text => "text",
+        }
+    }
+
     /// What is expected of a pattern, for a message.
     fn expected(self) -> &'static str {
         match self {

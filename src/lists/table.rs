@@ -279,6 +279,7 @@ impl<R: Read> Lines<'_, R> {
             place: Some(Place { line: self.number, col: 1 }),
             message,
             source_line: String::new(),
+            is_unread: false,
         });
     }
 
@@ -322,6 +323,7 @@ impl<R: Read> Lines<'_, R> {
                 place: Some(self.logical.place(offset)),
                 message,
                 source_line: self.logical.line_at(offset),
+                is_unread: false,
             });
         }
         self.logical.clear();

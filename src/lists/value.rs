@@ -10,7 +10,9 @@ use super::pattern::Subject;
 use super::pattern::literal;
 use super::pattern::literal_matches;
 use crate::quantity::parse_size;
+use crate::state::Limits;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// What the values of a list are.
@@ -25,6 +27,16 @@ pub enum To {
 
 impl To {
     pub const WORDS: &[&str] = &["action", "limits", "names", "number", "text"];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Action => "action",
+            Self::Limits => "limits",
+            Self::Names => "names",
+            Self::Number => "number",
+            Self::Text => "text",
+        }
+    }
 
     pub fn parse(word: &str) -> Option<Self> {
         Some(match word {
@@ -42,13 +54,27 @@ impl To {
 #[derive(Clone, Debug)]
 pub enum ListValue {
     Action(Arc<TableAction>),
-    /// As written, several joined with `, `; classes are replaced by what they stand for.
-    Limits(Arc<str>),
+    /// Classes are replaced by what they stand for.
+    Limits(Arc<Limits>),
     Names(Arc<Names>),
     /// The word `none`: the key is excused.
     None,
     Number(f64),
     Text(Arc<str>),
+}
+
+/// As a text shows it.
+impl fmt::Display for ListValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Action(action) => write!(f, "{:?}", action.verb),
+            Self::Limits(limits) => limits.fmt(f),
+            Self::Names(names) => f.write_str(&names.texts().collect::<Vec<_>>().join(", ")),
+            Self::None => f.write_str("none"),
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// Patterns for whoever asks: addresses for a sender, domains for its domain.
@@ -161,8 +187,6 @@ pub struct Reader {
     pub to: To,
     /// The classes of `named:`.
     pub named: HashMap<String, Vec<String>>,
-    /// Says what is wrong with limits.
-    pub check_limits: fn(&str) -> Result<(), String>,
     /// In a table of expressions `$1` stands for a group.
     pub expands: bool,
     pub stored: Vec<Stored>,
@@ -203,7 +227,7 @@ impl Reader {
         }
         Ok(Stored::Ready(match self.to {
             To::Action => ListValue::Action(Arc::new(TableAction::parse(&one(raw)?, expands)?)),
-            To::Limits => ListValue::Limits(self.limits(raw)?.into()),
+            To::Limits => ListValue::Limits(Arc::new(self.limits(raw)?)),
             To::Names => ListValue::Names(Arc::new(Names::parse(&if is_line {
                 split_names(raw)
             } else {
@@ -214,17 +238,16 @@ impl Reader {
         }))
     }
 
-    fn limits(&self, raw: &[String]) -> Result<String, String> {
+    fn limits(&self, raw: &[String]) -> Result<Limits, String> {
         let class = match raw {
             [word] => self.named.get(word),
             _ => None,
         };
         let text = class.map_or(raw, Vec::as_slice).join(", ");
-        (self.check_limits)(&text).map_err(|error| match raw {
+        text.parse().map_err(|error| match raw {
             [word] if class.is_none() => self.no_class(word).unwrap_or(error),
             _ => error,
-        })?;
-        Ok(text)
+        })
     }
 
     /// A word instead of limits can only have been meant as a class.
@@ -267,16 +290,15 @@ mod tests {
 
     fn reader(to: To, expands: bool) -> Reader {
         let named = HashMap::from([("bulk".to_owned(), vec!["5/1h".to_owned(), "9/1d".to_owned()])]);
-        let check_limits: fn(&str) -> Result<(), String> =
-            |text| if text.contains('/') { Ok(()) } else { Err(format!("`{text}` is not a limit")) };
-        Reader { to, named, check_limits, expands, stored: Vec::new(), known: HashMap::new() }
+        Reader { to, named, expands, stored: Vec::new(), known: HashMap::new() }
     }
 
     fn shown(to: To, raw: &str) -> String {
         let mut reader = reader(to, false);
         match reader.line(raw).map(|number| reader.stored[number as usize].value(&[])) {
             Ok(ListValue::Action(action)) => format!("{:?}", action.verb),
-            Ok(ListValue::Limits(text) | ListValue::Text(text)) => text.to_string(),
+            Ok(ListValue::Limits(limits)) => limits.to_string(),
+            Ok(ListValue::Text(text)) => text.to_string(),
             Ok(ListValue::Names(names)) => names.texts().collect::<Vec<_>>().join("|"),
             Ok(ListValue::None) => "none".to_owned(),
             Ok(ListValue::Number(number)) => number.to_string(),
@@ -295,7 +317,7 @@ mod tests {
                 "bulc",
                 "`bulc` is neither limits such as 100/10m nor a class of `named`; did you mean `bulk`?",
             ),
-            (To::Limits, "100", "`100` is not a limit"),
+            (To::Limits, "100", "`100` is not a limit such as 100/10m or 500/1d burst 50"),
             (To::Number, "-1.5", "-1.5"),
             (To::Number, "10K", "10240"),
             (To::Number, "inf", "`inf` is not a number such as 5, -1.5 or 10M"),

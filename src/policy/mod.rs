@@ -1,1 +1,177 @@
-//! To be written.
+//! `policy.d` → [`Policy`], or all the mistakes in it.
+//!
+//! A policy is immutable and shared; a reload makes a new one. Nothing here
+//! knows sockets, sessions or the state of limits.
+
+mod action;
+mod condition;
+mod lists;
+mod load;
+mod review;
+mod rule;
+mod template;
+mod trial;
+
+pub use action::Action;
+pub use action::Change;
+pub use action::ReplyText;
+pub use condition::Condition;
+pub use load::Loaded;
+pub use load::Options;
+pub use load::load;
+pub use load::load_texts;
+pub use template::Template;
+pub use trial::Expected;
+pub use trial::ExpectedText;
+pub use trial::Given;
+pub use trial::Step;
+pub use trial::Trial;
+
+pub use action::reference;
+
+use crate::checks::Rate;
+use crate::facts::Scope;
+use crate::facts::Stage;
+use crate::facts::TagId;
+use crate::lists::Registry;
+use crate::yaml::Place;
+
+/// Everything that was loaded from `policy.d`.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// Counts the loads of this process: 1 for the first.
+    pub generation: u64,
+    pub files: Vec<RuleFile>,
+    /// In reading order.
+    pub rules: Vec<Rule>,
+    /// By stage, in reading order: what is run when.
+    pub stages: [Vec<u32>; 6],
+    pub lists: Registry,
+    /// The names of tags, by [`TagId`].
+    pub tags: Vec<String>,
+    /// The names of limits' counters, by number.
+    pub buckets: Vec<String>,
+    /// What the milter must be asked for.
+    pub milter: MilterWants,
+    /// Whether there is any difference between what is enforced and what is observed.
+    pub observes: bool,
+}
+
+/// What the loaded rules want of a message.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct MilterWants {
+    pub helo: bool,
+    pub header: bool,
+    pub body: bool,
+    /// Whether any rule is asked at the end of a message.
+    pub message: bool,
+}
+
+/// A rule file's own part.
+#[derive(Debug)]
+pub struct RuleFile {
+    pub name: String,
+    /// Holds for all of its rules.
+    pub guard: Condition,
+    /// Of the whole policy.
+    pub trials: Vec<Trial>,
+}
+
+#[derive(Debug)]
+pub struct Rule {
+    pub name: String,
+    pub why: Option<String>,
+    /// Its file, by number.
+    pub file: usize,
+    pub place: Place,
+    /// Without the file's guard and without the limit.
+    pub condition: Condition,
+    /// Asked last, and only if all else lets the rule apply.
+    pub limit: Option<Limit>,
+    pub actions: Vec<Action>,
+    pub stage: Stage,
+    /// What its own checks looked at: this is shown.
+    pub scope: Scope,
+    /// What its tags and points belong to, and for how long its answer holds:
+    /// the scope, widened by what set the tags and points it reads.
+    pub holds_for: Scope,
+    pub mode: Mode,
+    /// Switched off by the configuration: it is read, but never asked.
+    pub disabled: bool,
+    pub on_unknown: OnUnknown,
+    /// Whether its answer may differ between what is enforced and what is observed.
+    pub reads_known: bool,
+    pub trials: Vec<Trial>,
+}
+
+impl Rule {
+    /// `ends` or `goes on`.
+    pub fn ends(&self) -> bool {
+        self.actions.iter().any(Action::ends)
+    }
+
+    /// Asked again for every recipient: what it finds belongs to none but them.
+    pub fn is_asked_each_time(&self) -> bool {
+        self.limit.is_some() || self.holds_for == Scope::Recipient
+    }
+}
+
+/// A rule's limit with the number of its counters.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    pub rate: Rate,
+    pub bucket: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub enum Mode {
+    #[default]
+    Enforce,
+    /// Decides, logs and counts; lets the mail go on.
+    Observe,
+}
+
+impl Mode {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Observe => "observe",
+        }
+    }
+}
+
+/// What becomes of a rule whose condition can't be answered.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum OnUnknown {
+    /// The mail waits: 4.4.3.
+    Defer,
+    /// As if it matched, but a `reject` is temporary.
+    Match,
+    #[default]
+    Skip,
+}
+
+impl Policy {
+    pub fn tag_name(&self, tag: TagId) -> &str {
+        self.tags.get(usize::from(tag)).map(String::as_str).unwrap_or_default()
+    }
+
+    /// What `check --rules` prints: name, stage, what it belongs to, whether it
+    /// ends, and its actions.
+    pub fn table(&self) -> String {
+        let width = self.rules.iter().map(|rule| rule.name.chars().count()).max().unwrap_or_default().max(26);
+        let mut table = String::new();
+        for rule in &self.rules {
+            let actions: Vec<_> = rule.actions.iter().map(Action::word).collect();
+            let ends = if rule.ends() { "ends" } else { "goes on" };
+            table += &format!(
+                "{:width$} {:8} {:10} {ends:7}  {}\n",
+                rule.name,
+                rule.stage.word(),
+                rule.scope.word(),
+                actions.join(", ")
+            );
+        }
+        table
+    }
+}

@@ -1,1 +1,172 @@
-//! To be written.
+//! What gatepost remembers between requests: how much each key has used of its limits.
+//!
+//! Asked by the engine (`peek`) and, once a verdict is found, by the session
+//! (`admit`, or `charge` for what is counted whatever becomes of it). The face is
+//! async and takes all questions of a request in one batch, so that a store beside
+//! the network can stand here; this one lives in the process and answers at once.
+//!
+//! Keys are made of what strangers send (senders, greetings, addresses), so their
+//! number and length are bounded (`shard`), their hash is keyed, and time comes
+//! from [`Clock`]. What one key may cost: its text, and per window 64 bytes, or up
+//! to 1.5 KiB for a strict one that is used without a pause.
+//!
+//! Lock order: the shards of a batch by rising number, then the coarse table. No
+//! lock is held across an await.
+
+mod buckets;
+mod clock;
+mod entry;
+mod limits;
+mod shard;
+mod strict;
+mod tokens;
+
+pub use clock::Clock;
+pub use clock::Nanos;
+pub use limits::Limits;
+pub use limits::MAX_WINDOWS;
+pub use limits::Window;
+
+use buckets::Table;
+use std::time::Duration;
+
+/// Whether `n` more of `key` keep within `limits`, or that they are to be counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Which bucket of the policy; the same key in another one is another thing.
+    pub bucket: u32,
+    pub key: &'a str,
+    /// The key's network: shared with its other strangers when the table is full
+    /// of keys that may not be forgotten.
+    pub coarse: Option<&'a str>,
+    pub limits: &'a Limits,
+    pub n: u64,
+}
+
+/// A question whose answer nobody waits for.
+pub type Charge<'a> = Question<'a>;
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Answer {
+    pub allowed: bool,
+    /// What counts against `window`, this request included.
+    pub used: u64,
+    /// The refusing window with the longest wait; when all allow, the fullest.
+    pub window: Window,
+    /// Until the same request would be allowed; when `never`, the window's period.
+    pub retry_after: Duration,
+    /// The request is larger than the window could ever allow.
+    pub never: bool,
+    /// What `window` has left, after this request if it is allowed.
+    pub remaining: u64,
+}
+
+/// For metrics.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    pub keys: u64,
+    pub coarse_keys: u64,
+    /// Keys in use that were forgotten to make room.
+    pub evicted: u64,
+    /// Keys forgotten because all they had used came back.
+    pub expired: u64,
+    /// Answers and charges that a coarse bucket stood in for.
+    pub coarse: u64,
+}
+
+#[derive(Debug)]
+pub struct State {
+    table: Table,
+    #[cfg(test)]
+    stuck: bool,
+}
+
+impl State {
+    /// `max_keys` as in `state.max_keys`; at least one is kept.
+    pub fn in_memory(max_keys: usize) -> Self {
+        Self {
+            table: Table::new(max_keys),
+            #[cfg(test)]
+            stuck: false,
+        }
+    }
+
+    /// A store that has gone away: nothing is ever answered.
+    #[cfg(test)]
+    pub fn stuck() -> Self {
+        Self { table: Table::new(1), stuck: true }
+    }
+
+    /// What [`admit`](Self::admit) would say of each question alone; charges nothing.
+    /// None is unknown.
+    pub async fn peek(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Option<Answer>> {
+        self.reached().await;
+        questions.iter().map(|question| Some(self.table.peek(question, now))).collect()
+    }
+
+    /// Charges all questions, if every window of every one has room, else none: in
+    /// one step, so that no other request comes between asking and charging.
+    /// Questions about the same key add up.
+    pub async fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Answer> {
+        self.reached().await;
+        self.table.admit(questions, now)
+    }
+
+    /// Charges all windows, and refuses nothing: for attempts that were refused.
+    /// A bucket does not get emptier than empty; a strict window counts on.
+    pub async fn charge(&self, charges: &[Charge<'_>], now: Nanos) {
+        self.reached().await;
+        self.table.charge(charges, now);
+    }
+
+    pub fn stats(&self) -> Stats {
+        self.table.stats()
+    }
+
+    #[cfg(test)]
+    async fn reached(&self) {
+        if self.stuck {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    #[cfg(not(test))]
+    async fn reached(&self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn about<'a>(key: &'a str, limits: &'a Limits, n: u64) -> Question<'a> {
+        Question { bucket: 1, key, coarse: None, limits, n }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_reached_and_passes() {
+        let state = State::in_memory(100);
+        let clock = Clock::starting_at(UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let limits: Limits = "100/10m".parse().unwrap();
+        let question = about("bob@example.com", &limits, 1);
+        for _ in 0..100 {
+            assert!(state.admit(&[question], clock.now()).await[0].allowed);
+        }
+        let refused = state.admit(&[question], clock.now()).await[0];
+        assert_eq!((refused.allowed, refused.used), (false, 101));
+        assert_eq!(state.peek(&[question], clock.now()).await, [Some(refused)]);
+        tokio::time::advance(refused.retry_after).await;
+        assert!(state.admit(&[question], clock.now()).await[0].allowed);
+        assert!(!state.peek(&[question], clock.now()).await[0].unwrap().allowed);
+        assert!(state.peek(&[about("eve@example.com", &limits, 1)], clock.now()).await[0].unwrap().allowed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_gone_never_answers() {
+        let limits: Limits = "1/1h".parse().unwrap();
+        let questions = [about("a", &limits, 1)];
+        let state = State::stuck();
+        let peek = state.peek(&questions, 0);
+        assert!(tokio::time::timeout(Duration::from_secs(60), peek).await.is_err());
+    }
+}

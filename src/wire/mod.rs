@@ -1,3 +1,5 @@
-//! Bytes to frames and back, without any I/O.
+//! Bytes to frames and back, without any I/O of its own.
 
 pub mod delegation;
+pub mod milter;
+pub mod milter_answer;

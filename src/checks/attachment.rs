@@ -1,0 +1,173 @@
+//! # What it does
+//! Matches when the message has a part whose file name fits.
+//!
+//! # Why
+//! Most malware still travels as a file whose name says what it is, once all the
+//! ways of hiding a name are undone: every name that any mail program might show
+//! is tried.
+//!
+//! # Options
+//! Patterns for the file name (`.exe` is an ending, `*invoice*`, `/regex/`), or:
+//! - `name`: the same patterns.
+//! - `in`: lists of file names.
+//!
+//! A text may say `{file}`: the name that fitted.
+//!
+//! # Example
+//! ```yaml
+//! - attachment: [.exe, .scr, '*.pdf.*']
+//! ```
+//!
+//! # Unknown when
+//! Never. A message with more parts than are read (10,000) is judged by those
+//! that were.
+
+use super::Bindings;
+use super::Check;
+use super::Context;
+use super::Needs;
+use super::Truth;
+use crate::facts::Facts;
+use crate::facts::Scope;
+use crate::facts::Stage;
+use crate::lists::Hit;
+use crate::lists::List;
+use crate::lists::Query;
+use crate::lists::Subject;
+use crate::values::Loader;
+use crate::values::TextTest;
+use crate::values::Way;
+use crate::yaml::Entry;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub struct Attachment {
+    /// Any of them may fit.
+    names: Vec<TextTest>,
+}
+
+impl Check for Attachment {
+    const OPTIONS: &'static [&'static str] = &["name", "in"];
+
+    fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
+        let node = &entry.value;
+        let Some(options) = node.as_map() else {
+            return TextTest::parse(node, "attachment", Subject::Filename, cx)
+                .map(|test| Self { names: vec![test] });
+        };
+        let fine = cx.only_keys(options, Self::OPTIONS, "attachment");
+        if options.is_empty() {
+            cx.mistake(node.place, "attachment needs patterns, name or in");
+            return None;
+        }
+        let mut names = Vec::new();
+        for option in options {
+            match option.key.as_str() {
+                "name" => names.push(TextTest::parse(&option.value, "name", Subject::Filename, cx)?),
+                "in" => {
+                    let lists: Vec<_> = option
+                        .value
+                        .items()
+                        .iter()
+                        .map(|item| crate::values::list(item, Subject::Filename, cx).map(Way::Listed))
+                        .collect();
+                    names.push(TextTest::AnyOf(lists.into_iter().collect::<Option<_>>()?));
+                }
+                _ => {}
+            }
+        }
+        fine.then_some(Self { names })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { stage: Stage::Message, scope: Scope::Message, header: true, body: true }
+    }
+
+    fn evaluate(&self, cx: &Context<'_>) -> Truth {
+        self.found(cx.facts).is_some().into()
+    }
+
+    fn because(&self, cx: &Context<'_>) -> String {
+        let parts = cx.facts.message.as_ref().map_or(0, |message| message.parts().len());
+        match self.found(cx.facts) {
+            Some((name, _)) => format!("a part is named `{name}`"),
+            None => format!("none of {parts} parts"),
+        }
+    }
+
+    fn variables(&self) -> Vec<String> {
+        vec!["file".into()]
+    }
+
+    fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
+        if let Some((name, _)) = self.found(cx.facts) {
+            bindings.push(("file".into(), name.to_owned()));
+        }
+    }
+}
+
+impl Attachment {
+    pub fn lists(&self) -> Vec<Arc<List>> {
+        self.names.iter().flat_map(TextTest::lists).cloned().collect()
+    }
+
+    pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
+        let (name, way) = self.found(cx.facts)?;
+        match way? {
+            Way::Listed(list) => {
+                list.lookup(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None })
+            }
+            _ => None,
+        }
+    }
+
+    /// The first file name that fits, and how.
+    fn found<'a>(&'a self, facts: &'a Facts) -> Option<(&'a str, Option<&'a Way>)> {
+        let message = facts.message.as_ref()?;
+        if self.names.iter().any(|test| matches!(test, TextTest::Absent)) {
+            let none = message.parts().iter().all(|part| part.names.is_empty());
+            return none.then_some(("", None));
+        }
+        for name in message.parts().iter().flat_map(|part| &part.names) {
+            let folded = name.to_ascii_lowercase();
+            let query = Query { text: name, folded: &folded, ip: None };
+            if let Some(test) = self.names.iter().find(|test| test.matches(Some(&query), facts)) {
+                return Some((name, test.way(&query, facts)));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Truth::Match;
+    use super::super::Truth::NoMatch;
+    use super::super::testing::check;
+    use super::super::testing::wrong;
+
+    const MAIL: &str = "\n\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\
+                        Content-Disposition: attachment; filename=\"Invoice.PDF.exe\"\n\nx\n--b\n\
+                        Content-Type: text/plain; name=notes.txt\n\ny\n--b--\n";
+
+    #[test]
+    fn file_names_are_found_in_the_parts() {
+        for (yaml, expected) in [
+            ("attachment: .exe", Match),
+            ("attachment: [.scr, .pdf]", NoMatch),
+            ("attachment: '*.pdf.*'", Match),
+            ("attachment: {name: notes.txt}", Match),
+            ("attachment: /^invoice/", Match),
+            ("attachment: present", Match),
+            ("attachment: absent", NoMatch),
+        ] {
+            check(yaml, MAIL, expected);
+        }
+    }
+
+    #[test]
+    fn mistakes_name_the_options() {
+        wrong("attachment: {nane: x}", &["unknown option `nane` of attachment; did you mean `name`?"]);
+        wrong("attachment: {}", &["attachment needs patterns, name or in"]);
+    }
+}

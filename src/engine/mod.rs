@@ -1,0 +1,395 @@
+//! The rules are asked here: a function of (policy, facts, what was found out
+//! before, answers, now).
+//!
+//! Each decision is made twice: with the enforced rules alone, which is what
+//! happens, and with all of them, which is what would happen. What a limit counts
+//! is charged only when nothing refuses.
+
+mod act;
+
+mod walk;
+
+pub use walk::Trace;
+
+use crate::checks::Answered;
+use crate::checks::Count;
+use crate::checks::Question;
+use crate::facts::Facts;
+use crate::facts::Known;
+use crate::facts::Marks;
+use crate::facts::Scope;
+use crate::facts::Stage;
+use crate::policy::Mode;
+use crate::policy::Policy;
+use crate::state::Nanos;
+use crate::state::State;
+use crate::verdict::Verdict;
+use std::time::Duration;
+use walk::Walk;
+
+/// With enforced rules alone, or with all.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum World {
+    Enforced,
+    All,
+}
+
+impl World {
+    const BOTH: [Self; 2] = [Self::Enforced, Self::All];
+}
+
+/// What cannot be done where the decision will be carried out, by action word.
+pub type Impossible = &'static [&'static str];
+
+/// What a decision is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub policy: &'a Policy,
+    pub facts: &'a Facts,
+    /// The stage that is answered; rules of earlier ones are caught up with.
+    pub stage: Stage,
+    /// Whether rules of the envelope may refuse here, or only mark: the milter
+    /// leaves the envelope to delegation.
+    pub decides_envelope: bool,
+    /// The decision's short id, for texts.
+    pub id: &'a str,
+    /// Actions that fail, so that a chain goes on to its next.
+    pub impossible: &'a [String],
+    /// One rule alone, as its own tests have it.
+    pub only: Option<u32>,
+    pub trace: bool,
+}
+
+/// What was found out about one thing (a connection, a message) in each world.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    worlds: [FoundIn; 2],
+}
+
+#[derive(Clone, Debug, Default)]
+struct FoundIn {
+    marks: Marks,
+    /// By the rule's number; empty until a rule was asked.
+    asked: Vec<Asked>,
+}
+
+/// What became of a rule whose answer holds for more than one request.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Asked {
+    #[default]
+    No,
+    Is(crate::checks::Truth),
+}
+
+impl Found {
+    pub fn marks(&self, world: World) -> &Marks {
+        &self.worlds[world as usize].marks
+    }
+
+    fn asked(&self, world: World, rule: u32) -> Asked {
+        self.worlds[world as usize].asked.get(rule as usize).copied().unwrap_or_default()
+    }
+
+    fn remember(&mut self, world: World, rule: u32, truth: crate::checks::Truth, rules: usize) {
+        let asked = &mut self.worlds[world as usize].asked;
+        if asked.len() < rules {
+            asked.resize(rules, Asked::No);
+        }
+        if let Some(slot) = asked.get_mut(rule as usize) {
+            *slot = Asked::Is(truth);
+        }
+    }
+
+    pub fn set_marks(&mut self, world: World, marks: Marks) {
+        self.worlds[world as usize].marks = marks;
+    }
+}
+
+/// What holds beyond one request: of the connection, of the transaction, and of
+/// its accepted recipients.
+#[derive(Clone, Debug, Default)]
+pub struct Recall {
+    pub connection: Found,
+    pub message: Found,
+    /// Of each accepted recipient, in each world.
+    pub recipients: Vec<[Marks; 2]>,
+    /// Limits that count messages or connections and have been charged, with the
+    /// answer, which holds for the other recipients too.
+    pub charged: Vec<Charged>,
+}
+
+/// A charge that is made once.
+#[derive(Clone, Debug)]
+pub struct Charged {
+    rule: u32,
+    key: String,
+    count: Count,
+    answer: Answered,
+}
+
+impl Recall {
+    /// The transaction is over; the connection goes on.
+    pub fn end_transaction(&mut self) {
+        self.message = Found::default();
+        self.recipients.clear();
+        self.charged.retain(|charged| charged.count == Count::Connections);
+    }
+
+    fn known(&self, world: World, stage: Stage) -> Known {
+        let recipients = match stage {
+            Stage::Data | Stage::Message => {
+                self.recipients.iter().map(|marks| marks[world as usize].clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        Known {
+            connection: self.connection.marks(world).clone(),
+            message: self.message.marks(world).clone(),
+            recipient: Marks::default(),
+            recipients,
+        }
+    }
+}
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What happens.
+    pub verdict: Verdict,
+    /// What would happen if every rule were enforced; None when there is no
+    /// rule in observe.
+    pub would: Option<Verdict>,
+    /// Rules that applied for the first time, with what they did.
+    pub hits: Vec<Hit>,
+    /// Why the rule that decided did so.
+    pub because: String,
+    /// Why the rule that would have decided would have done so.
+    pub would_because: String,
+    /// Rules whose condition could not be answered.
+    pub unknown: u32,
+    /// The marks in the world of all rules, for the log.
+    pub known: Known,
+    pub trace: Vec<Trace>,
+}
+
+/// A rule applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hit {
+    pub rule: u32,
+    pub mode: Mode,
+    /// The first of its actions that was done.
+    pub action: &'static str,
+}
+
+/// How often a decision is made anew because others took the tokens meanwhile,
+/// or an answer led to a further question. Rules with limits are few.
+const MAX_ROUNDS: usize = 16;
+
+/// Answers to questions, by rule.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    said: Vec<(u32, Question, Answered)>,
+}
+
+impl Answers {
+    fn of(&self, rule: u32) -> Option<&Answered> {
+        self.said.iter().find(|(asker, _, _)| *asker == rule).map(|(_, _, answer)| answer)
+    }
+
+    fn set(&mut self, rule: u32, question: Question, answer: Answered) {
+        self.said.retain(|(asker, _, _)| *asker != rule);
+        self.said.push((rule, question, answer));
+    }
+}
+
+/// The store and the time by which it must have answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    pub state: &'a State,
+    pub now: Nanos,
+    pub deadline: Duration,
+    /// `explain` looks without charging.
+    pub charges: bool,
+}
+
+/// Decides, charges, and remembers in `recall` what holds for later requests.
+pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
+    let mut answers = Answers::default();
+    let mut enforced = walk::walk(&ask, World::Enforced, recall, &answers);
+    let mut all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
+    for _ in 0..MAX_ROUNDS {
+        let mut questions = std::mem::take(&mut enforced.questions);
+        for question in all.as_mut().map(|walk| std::mem::take(&mut walk.questions)).unwrap_or_default() {
+            if !questions.iter().any(|(rule, _)| *rule == question.0) {
+                questions.push(question);
+            }
+        }
+        let changed = if questions.is_empty() {
+            !charge(&ask, &enforced, all.as_ref(), recall, &mut answers, store).await
+        } else {
+            answer(questions, recall, &mut answers, store).await;
+            true
+        };
+        if !changed {
+            break;
+        }
+        enforced = walk::walk(&ask, World::Enforced, recall, &answers);
+        all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
+    }
+    remember(&ask, recall, &enforced, all.as_ref());
+    conclude(&ask, enforced, all)
+}
+
+/// Has the store answer all questions at once. What was charged for this
+/// transaction already is answered as it was then.
+async fn answer(questions: Vec<(u32, Question)>, recall: &Recall, answers: &mut Answers, store: Store<'_>) {
+    let mut open = Vec::with_capacity(questions.len());
+    for (rule, question) in questions {
+        let before = recall.charged.iter().find(|charged| {
+            charged.rule == rule && charged.key == question.key && charged.count == question.count
+        });
+        match before {
+            Some(charged) => answers.set(rule, question, charged.answer.clone()),
+            None => open.push((rule, question)),
+        }
+    }
+    let batch: Vec<_> = open.iter().map(|(_, question)| in_store(question)).collect();
+    let said = match tokio::time::timeout(store.deadline, store.state.peek(&batch, store.now)).await {
+        Ok(said) => said,
+        Err(_) => vec![None; batch.len()],
+    };
+    drop(batch);
+    for ((rule, question), answer) in open.into_iter().zip(said) {
+        answers.set(rule, question, answer.map_or(Answered::Unknown, Answered::Said));
+    }
+}
+
+fn in_store(question: &Question) -> crate::state::Question<'_> {
+    crate::state::Question {
+        bucket: question.bucket,
+        key: &question.key,
+        coarse: question.coarse.as_deref(),
+        limits: &question.limits,
+        n: question.n,
+    }
+}
+
+/// Charges what was let through; false when others took the tokens meanwhile, so
+/// that the decision has to be made anew.
+async fn charge(
+    ask: &Ask<'_>,
+    enforced: &Walk,
+    all: Option<&Walk>,
+    recall: &mut Recall,
+    answers: &mut Answers,
+    store: Store<'_>,
+) -> bool {
+    if !store.charges {
+        return true;
+    }
+    let due = |walk: &Walk, mode: Mode| -> Vec<(u32, Question, Answered)> {
+        let refused = walk.verdict.refuses();
+        let rules = &ask.policy.rules;
+        answers
+            .said
+            .iter()
+            .filter(|(rule, question, answer)| {
+                let Some(asker) = rules.get(*rule as usize) else {
+                    return false;
+                };
+                let attempts = asker.limit.as_ref().is_some_and(|limit| limit.rate.charge_attempts);
+                let counted = recall.charged.iter().any(|charged| {
+                    charged.rule == *rule && charged.key == question.key && charged.count == question.count
+                });
+                let allowed = matches!(answer, Answered::Said(answer) if answer.allowed);
+                asker.mode == mode
+                    && walk.passed.contains(rule)
+                    && !counted
+                    && (attempts || (allowed && !refused))
+            })
+            .cloned()
+            .collect()
+    };
+    let mut groups = vec![due(enforced, Mode::Enforce)];
+    if let Some(all) = all {
+        groups.push(due(all, Mode::Observe));
+    }
+    for group in groups {
+        if group.is_empty() {
+            continue;
+        }
+        let batch: Vec<_> = group.iter().map(|(_, question, _)| in_store(question)).collect();
+        let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await
+        else {
+            // The mail goes on uncounted: our own trouble never refuses.
+            continue;
+        };
+        drop(batch);
+        let admitted = said.iter().all(|answer| answer.allowed);
+        for ((rule, question, _), answer) in group.into_iter().zip(said) {
+            let answer = Answered::Said(answer);
+            if admitted && question.count != Count::Recipients {
+                let (key, count) = (question.key.clone(), question.count);
+                recall.charged.push(Charged { rule, key, count, answer: answer.clone() });
+            }
+            if !admitted {
+                answers.set(rule, question, answer);
+            }
+        }
+        if !admitted {
+            return false;
+        }
+    }
+    true
+}
+
+/// Keeps the answers and marks that hold for the connection and the message.
+fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Walk>) {
+    let rules = ask.policy.rules.len();
+    let mut marks = [Marks::default(), Marks::default()];
+    for world in World::BOTH {
+        let walk = match world {
+            World::Enforced => enforced,
+            World::All => all.unwrap_or(enforced),
+        };
+        recall.connection.set_marks(world, walk.known.connection.clone());
+        recall.message.set_marks(world, walk.known.message.clone());
+        for (rule, scope, truth) in &walk.asked {
+            let found = match scope {
+                Scope::Connection => &mut recall.connection,
+                _ => &mut recall.message,
+            };
+            found.remember(world, *rule, *truth, rules);
+        }
+        marks[world as usize] = walk.known.recipient.clone();
+    }
+    if ask.stage == Stage::Rcpt && !enforced.verdict.refuses() {
+        recall.recipients.push(marks);
+    }
+}
+
+fn conclude(ask: &Ask<'_>, enforced: Walk, all: Option<Walk>) -> Decided {
+    let (trace, hits, unknown) = match &all {
+        Some(all) => (all.trace.clone(), all.hits.clone(), all.unknown),
+        None => (enforced.trace.clone(), enforced.hits.clone(), enforced.unknown),
+    };
+    let hits = hits
+        .into_iter()
+        .filter_map(|(rule, action)| {
+            let mode = ask.policy.rules.get(rule as usize)?.mode;
+            Some(Hit { rule, mode, action })
+        })
+        .collect();
+    let known = all.as_ref().map_or_else(|| enforced.known.clone(), |all| all.known.clone());
+    let would_because = all.as_ref().map(|all| all.because.clone()).unwrap_or_default();
+    Decided {
+        verdict: enforced.verdict,
+        would: all.map(|all| all.verdict),
+        hits,
+        because: enforced.because,
+        would_because,
+        unknown,
+        known,
+        trace,
+    }
+}

@@ -1,0 +1,270 @@
+//! One pass over the rules, in one world. Pure: whatever must be asked of the
+//! store is noted as a question, and the pass is made again once it is answered.
+
+use super::Answers;
+use super::Ask;
+use super::Asked;
+use super::Recall;
+use super::World;
+use super::act::Acting;
+use crate::checks::Check as _;
+use crate::checks::Context;
+use crate::checks::Question;
+use crate::checks::Truth;
+use crate::facts::Known;
+use crate::facts::Scope;
+use crate::facts::Stage;
+use crate::policy::Mode;
+use crate::policy::OnUnknown;
+use crate::policy::Rule;
+use crate::verdict::Verdict;
+
+/// What a pass came to.
+#[derive(Clone, Debug, Default)]
+pub struct Walk {
+    pub verdict: Verdict,
+    pub known: Known,
+    /// Rules whose limit would let the mail through, were nothing else in the way.
+    pub passed: Vec<u32>,
+    pub questions: Vec<(u32, Question)>,
+    /// Answers that hold for the connection or the message.
+    pub asked: Vec<(u32, Scope, Truth)>,
+    /// Rules that applied, with the word of their first action.
+    pub hits: Vec<(u32, &'static str)>,
+    /// Of the rule that decided.
+    pub because: String,
+    pub unknown: u32,
+    pub trace: Vec<Trace>,
+}
+
+/// What became of one rule, for `explain`.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    pub rule: u32,
+    pub stage: Stage,
+    /// Of the file's guard, then of the rule itself.
+    pub guard: Truth,
+    pub truth: Truth,
+    pub because: String,
+}
+
+/// How a rule of an earlier stage is to be treated.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    /// Ask it and do what it says.
+    Full,
+    /// Ask it, but let it only mark.
+    MarksOnly,
+    /// It has had its turn.
+    Skip,
+}
+
+pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers) -> Walk {
+    let mut walk = Walk { known: recall.known(world, ask.stage), ..Walk::default() };
+    let mut guards: Vec<Option<Truth>> = vec![None; ask.policy.files.len()];
+    for stage in Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage) {
+        let mut closed: Vec<usize> = Vec::new();
+        for &index in &ask.policy.stages[stage as usize] {
+            let Some(rule) = ask.policy.rules.get(index as usize) else {
+                continue;
+            };
+            let asked_for = match ask.only {
+                Some(only) => only == index,
+                None => world == World::All || rule.mode == Mode::Enforce,
+            };
+            if !asked_for || closed.contains(&rule.file) {
+                continue;
+            }
+            let before = earlier_answer(rule, index, world, recall);
+            let manner = manner(ask, rule, before);
+            if manner == Manner::Skip {
+                continue;
+            }
+            let turn = Turn { ask, rule, index, before, manner };
+            match turn.take(&mut walk, &mut guards, answers) {
+                Next::Rule => {}
+                Next::File => closed.push(rule.file),
+                Next::Nothing => return walk,
+            }
+        }
+    }
+    walk
+}
+
+/// The answer that a rule of the connection or message has already given.
+fn earlier_answer(rule: &Rule, index: u32, world: World, recall: &Recall) -> Asked {
+    if rule.is_asked_each_time() {
+        return Asked::No;
+    }
+    match rule.holds_for {
+        Scope::Connection => recall.connection.asked(world, index),
+        Scope::Message => recall.message.asked(world, index),
+        Scope::Recipient => Asked::No,
+    }
+}
+
+fn manner(ask: &Ask<'_>, rule: &Rule, before: Asked) -> Manner {
+    if rule.stage == ask.stage {
+        return Manner::Full;
+    }
+    let now_is_envelope = ask.stage <= Stage::Rcpt;
+    if now_is_envelope {
+        // What such a rule does is done to each recipient.
+        return Manner::Full;
+    }
+    // From `data` on there is no single recipient any more.
+    if before != Asked::No || (rule.is_asked_each_time() && rule.stage <= Stage::Rcpt) {
+        return Manner::Skip;
+    }
+    if rule.stage >= Stage::Data || ask.decides_envelope { Manner::Full } else { Manner::MarksOnly }
+}
+
+enum Next {
+    Rule,
+    /// The rest of this file at this stage is done.
+    File,
+    Nothing,
+}
+
+/// One rule's turn.
+struct Turn<'a> {
+    ask: &'a Ask<'a>,
+    rule: &'a Rule,
+    index: u32,
+    before: Asked,
+    manner: Manner,
+}
+
+impl Turn<'_> {
+    fn take(&self, walk: &mut Walk, guards: &mut [Option<Truth>], answers: &Answers) -> Next {
+        let guard = self.guard(walk, guards);
+        if guard == Truth::NoMatch {
+            self.trace(walk, guard, Truth::NoMatch, answers);
+            return Next::Rule;
+        }
+        let truth = match self.before {
+            Asked::Is(truth) => truth,
+            Asked::No => self.evaluate(walk, answers),
+        };
+        self.trace(walk, guard, truth, answers);
+        if self.before == Asked::No && !self.rule.is_asked_each_time() {
+            walk.asked.push((self.index, self.rule.holds_for, truth));
+        }
+        let truth = truth.min(guard);
+        match truth {
+            Truth::NoMatch => Next::Rule,
+            Truth::Match => self.act(walk, answers, false),
+            Truth::Unknown => {
+                walk.unknown += 1;
+                match self.rule.on_unknown {
+                    OnUnknown::Skip => Next::Rule,
+                    OnUnknown::Match => self.act(walk, answers, true),
+                    OnUnknown::Defer if self.manner == Manner::Full => self.defer(walk),
+                    OnUnknown::Defer => Next::Rule,
+                }
+            }
+        }
+    }
+
+    /// A guard that asks no tags or points is the same for all rules of its file.
+    fn guard(&self, walk: &Walk, guards: &mut [Option<Truth>]) -> Truth {
+        let Some(file) = self.ask.policy.files.get(self.rule.file) else {
+            return Truth::Match;
+        };
+        if file.guard.is_empty() {
+            return Truth::Match;
+        }
+        if let Some(Some(truth)) = guards.get(self.rule.file) {
+            return *truth;
+        }
+        let truth = file.guard.evaluate(&self.context(walk, None));
+        if !self.rule.reads_known {
+            if let Some(slot) = guards.get_mut(self.rule.file) {
+                *slot = Some(truth);
+            }
+        }
+        truth
+    }
+
+    fn context<'c>(&'c self, walk: &'c Walk, answers: Option<&'c Answers>) -> Context<'c> {
+        Context {
+            facts: self.ask.facts,
+            known: &walk.known,
+            stage: self.ask.stage,
+            answer: answers.and_then(|answers| answers.of(self.index)),
+        }
+    }
+
+    /// The rule's own condition, and last its limit.
+    fn evaluate(&self, walk: &mut Walk, answers: &Answers) -> Truth {
+        let truth = self.rule.condition.evaluate(&self.context(walk, None));
+        let Some(limit) = self.rule.limit.as_ref().filter(|_| truth != Truth::NoMatch) else {
+            return truth;
+        };
+        let cx = self.context(walk, Some(answers));
+        let limited = match cx.answer {
+            Some(_) => limit.rate.evaluate(&cx),
+            None => {
+                if let Some(question) = limit.rate.question(limit.bucket, &cx) {
+                    walk.questions.push((self.index, question));
+                }
+                return Truth::NoMatch;
+            }
+        };
+        if truth == Truth::Match {
+            walk.passed.push(self.index);
+        }
+        truth.min(limited)
+    }
+
+    fn act(&self, walk: &mut Walk, answers: &Answers, doubtful: bool) -> Next {
+        let newly = self.before == Asked::No;
+        let mut acting = Acting {
+            ask: self.ask,
+            rule: self.rule,
+            index: self.index,
+            answer: answers.of(self.index),
+            marks_only: self.manner == Manner::MarksOnly,
+            doubtful,
+            newly,
+            bindings: None,
+        };
+        let next = acting.all(walk);
+        match next {
+            super::act::After::GoOn => Next::Rule,
+            super::act::After::EndFile => Next::File,
+            super::act::After::End => Next::Nothing,
+        }
+    }
+
+    /// It can't be answered, and its author would rather have the mail wait.
+    fn defer(&self, walk: &mut Walk) -> Next {
+        let text =
+            format!("rule {} can't be answered now, try again later [{}]", self.rule.name, self.ask.id);
+        let reply = crate::reply::Reply::new(451, [4, 4, 3], &text);
+        walk.verdict.refusal = Some((self.index, crate::verdict::Refusal::Defer(reply)));
+        walk.because = "its condition could not be answered".into();
+        Next::Nothing
+    }
+
+    fn trace(&self, walk: &mut Walk, guard: Truth, truth: Truth, answers: &Answers) {
+        if !self.ask.trace {
+            return;
+        }
+        let cx = self.context(walk, Some(answers));
+        let because = if guard == Truth::NoMatch {
+            let file = self.ask.policy.files.get(self.rule.file);
+            let guard = file.map(|file| file.guard.because(&cx)).unwrap_or_default();
+            format!("not for this file: {guard}")
+        } else {
+            super::act::because(self.rule, &cx)
+        };
+        walk.trace.push(Trace {
+            rule: self.index,
+            stage: self.rule.stage,
+            guard,
+            truth: truth.min(guard),
+            because,
+        });
+    }
+}

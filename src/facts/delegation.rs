@@ -1,0 +1,107 @@
+//! A policy request → facts.
+//!
+//! Postfix sends every attribute each time, empty or 0 where it has no value;
+//! an empty one is not known here. Two mean something when empty: a sender
+//! behind MAIL is the null sender, and `unknown` is a name like another.
+
+use super::Fact;
+use super::Facts;
+use super::NULL_SENDER;
+use super::Stage;
+use super::decode_xtext;
+use std::borrow::Cow;
+
+/// A name and its raw value, as they stand in a request.
+pub type Attribute<'a> = (&'a [u8], &'a [u8]);
+
+impl Facts {
+    /// Reads the attributes of a request at the stage it was made. Names that
+    /// we do not know are left aside, as the protocol demands; of a name that
+    /// is given twice the first counts.
+    pub fn from_attributes(attributes: &[Attribute<'_>], stage: Stage) -> Self {
+        let mut facts = Self::default();
+        for &(name, value) in attributes {
+            let Some(fact) = Fact::of_attribute(name) else {
+                continue;
+            };
+            if !facts.is_known(fact) {
+                facts.set_attribute(fact, &String::from_utf8_lossy(value), stage);
+            }
+        }
+        facts
+    }
+
+    fn set_attribute(&mut self, fact: Fact, value: &str, stage: Stage) {
+        match (fact, value) {
+            (Fact::Sender, "") if stage >= Stage::Mail => self.set(fact, NULL_SENDER),
+            (_, "") => {}
+            // What Postfix writes for a number or address it does not have.
+            (Fact::ClientPort | Fact::ClientAddress | Fact::ServerAddress | Fact::ServerPort, "unknown") => {}
+            (Fact::ClientPort | Fact::ServerPort, "0") => {}
+            (Fact::AnnouncedSize, "0") => {}
+            (Fact::AnnouncedSize, _) if stage == Stage::Message => {
+                self.set(Fact::Size, value);
+            }
+            (Fact::RecipientCount, "0") if stage < Stage::Data => {}
+            (Fact::EncryptionKeysize, "0") => {}
+            (Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender, _) => {
+                let plain =
+                    if value.contains('+') { Cow::from(decode_xtext(value)) } else { Cow::from(value) };
+                self.set(fact, &plain);
+            }
+            _ => self.set(fact, value),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(text: &str, stage: Stage) -> Facts {
+        let attributes: Vec<Attribute<'_>> = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+            .collect();
+        Facts::from_attributes(&attributes, stage)
+    }
+
+    #[test]
+    fn an_empty_attribute_is_not_known() {
+        let facts =
+            facts("sasl_username=\nhelo_name=\nclient_port=unknown\nsize=0\nrecipient_count=0", Stage::Rcpt);
+        for fact in
+            [Fact::SaslUsername, Fact::HeloName, Fact::ClientPort, Fact::AnnouncedSize, Fact::RecipientCount]
+        {
+            assert_eq!(facts.text(fact), None, "{}", fact.name());
+        }
+    }
+
+    #[test]
+    fn an_empty_sender_is_the_null_sender_behind_mail_only() {
+        assert_eq!(facts("sender=", Stage::Rcpt).text(Fact::Sender), Some("<>"));
+        assert_eq!(facts("sender=", Stage::Helo).text(Fact::Sender), None);
+    }
+
+    #[test]
+    fn a_value_keeps_its_equal_signs_and_the_first_of_two_counts() {
+        let facts = facts("helo_name=a=b=c\nhelo_name=other\nccert_subject=client+20name", Stage::Rcpt);
+        assert_eq!(facts.text(Fact::HeloName), Some("a=b=c"));
+        assert_eq!(facts.text(Fact::CcertSubject), Some("client name"));
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_survive() {
+        let facts = Facts::from_attributes(&[(b"sender", b"a\xff@b.test")], Stage::Rcpt);
+        assert_eq!(facts.text(Fact::SenderDomain), Some("b.test"));
+    }
+
+    #[test]
+    fn the_size_is_announced_until_the_end_of_the_message() {
+        let early = facts("size=100", Stage::Rcpt);
+        assert_eq!((early.number(Fact::AnnouncedSize), early.number(Fact::Size)), (Some(100), None));
+        let late = facts("size=100", Stage::Message);
+        assert_eq!((late.number(Fact::AnnouncedSize), late.number(Fact::Size)), (None, Some(100)));
+    }
+}

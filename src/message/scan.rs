@@ -1,0 +1,752 @@
+//! The parts of a message and their file names, found while the body streams by.
+//!
+//! The body is a stranger's and made to be read differently by others. No tree is
+//! built and nothing is kept of it but an unfinished line and the fields of the
+//! part header now read, so memory depends on the caps below and not on the body;
+//! nothing recurses, and every byte is looked at a fixed number of times. What may
+//! be a part to any reader is one here: a part too many costs nothing, a part
+//! unseen is a hole. Where a cap is hit, that is said (`limit`).
+//!
+//! It does not decode bodies: an encoded message within a message stays shut, and
+//! uuencoded files in a text are not seen.
+
+use crate::message::boundaries::Boundaries;
+use crate::message::boundaries::Delimiter;
+use crate::message::boundaries::Level;
+use crate::message::parameters;
+use crate::message::parameters::Field;
+use crate::message::words;
+
+/// Parts read of one message (as rspamd).
+pub const MAX_PARTS: usize = 10_000;
+/// Multiparts and messages within each other (as Postfix's `mime_nesting_limit`).
+pub const MAX_DEPTH: usize = 100;
+/// Bytes looked at of one line; no line of a header may be longer.
+pub const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Bytes kept of the content fields of one part header.
+pub const MAX_FIELDS_BYTES: usize = 64 * 1024;
+/// Content fields of one part header; two are needed.
+pub const MAX_FIELDS: usize = 16;
+/// Boundaries of one part header: readings of one, and doubled ones.
+pub const MAX_BOUNDARIES: usize = 16;
+/// Names of one part, all readings of all parameters.
+pub const MAX_NAMES: usize = 64;
+/// Bytes of one name. Of a longer one the beginning and the end stay, for there
+/// is its extension.
+pub const MAX_NAME_BYTES: usize = 1_024;
+const NAME_TAIL_BYTES: usize = 256;
+/// Bytes of all names of a message.
+pub const MAX_ALL_NAMES_BYTES: usize = 1 << 20;
+/// Bytes decoded to find one name.
+const MAX_DECODED_NAME_BYTES: usize = MAX_FIELDS_BYTES * 3;
+
+/// Media types below `message/` that hold reports, not messages.
+const REPORTS: &[&str] = &[
+    "message/delivery-status",
+    "message/disposition-notification",
+    "message/feedback-report",
+    "message/global-delivery-status",
+    "message/global-disposition-notification",
+    "message/tracking-status",
+];
+
+/// One part, with or without a file name: also each multipart and each message
+/// within the message. The first is the message itself.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Part {
+    /// Every name that some client could show or save it under; no two the same.
+    /// Control characters have become U+FFFD; nothing else is cleaned.
+    pub names: Vec<String>,
+    /// `text/plain`: lower-case, of the first Content-Type.
+    pub content_type: Option<String>,
+    /// `attachment`: lower-case, of the first Content-Disposition.
+    pub disposition: Option<String>,
+    /// 0 for the message itself.
+    pub depth: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum State {
+    /// Text of a part. It has no parts until a boundary comes.
+    Body,
+    /// A cap was hit, nothing more is read.
+    Done,
+    /// Before the first boundary or behind the last: no reader shows it, but
+    /// some find parts here that have no boundary of ours.
+    Gap,
+    #[default]
+    Header,
+    /// The first lines behind a header without fields: some readers skip empty
+    /// lines before a header.
+    Start,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Disposition,
+    Type,
+}
+
+#[derive(Debug, Default)]
+pub struct Scan {
+    state: State,
+    parts: Vec<Part>,
+    limit: Option<&'static str>,
+    boundaries: Boundaries,
+    names_bytes: usize,
+    /// Of the part, or in a gap of the parts beside it.
+    level: Level,
+
+    /// In a gap: the last line with `--` in front, while only fields have followed.
+    guess: Vec<u8>,
+
+    /// The beginning of a line whose end has not come.
+    line: Vec<u8>,
+    line_is_cut: bool,
+    /// Carriage returns at the end of what has come, at most 2: with a line feed
+    /// behind them they are one line end, else each is one.
+    returns: u8,
+
+    /// The content fields of the header now read.
+    fields: Vec<(Kind, Vec<u8>)>,
+    fields_bytes: usize,
+    /// Fields of any kind in it.
+    seen_fields: usize,
+    /// The last line was of a content field, and its continuation belongs to it.
+    field_is_open: bool,
+    /// The header is that of a message within, opened without a boundary.
+    is_message: bool,
+}
+
+impl Scan {
+    /// A field of the message's own header.
+    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+        self.seen_fields += 1;
+        if let Some(kind) = content_field(name) {
+            self.open_field(kind, value);
+        }
+    }
+
+    pub fn end_of_header(&mut self) {
+        self.end_header();
+        if self.state == State::Start {
+            self.state = State::Body;
+        }
+    }
+
+    /// The body, in pieces of any size.
+    pub fn body(&mut self, chunk: &[u8]) {
+        let mut rest = chunk;
+        while let Some(&first) = rest.first() {
+            if self.state == State::Done {
+                return;
+            }
+            if self.returns > 0 {
+                match first {
+                    b'\r' => self.returns = 2,
+                    b'\n' => self.end_line(1),
+                    _ => self.end_line(self.returns),
+                }
+                if matches!(first, b'\r' | b'\n') {
+                    rest = rest.get(1..).unwrap_or_default();
+                }
+                continue;
+            }
+            let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
+                return self.keep(rest);
+            };
+            let (text, tail) = rest.split_at(end);
+            rest = match tail {
+                [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] => {
+                    self.whole_line(text);
+                    after
+                }
+                _ => {
+                    self.keep(text);
+                    self.returns = 1;
+                    tail.get(1..).unwrap_or_default()
+                }
+            };
+        }
+    }
+
+    /// The body is over.
+    pub fn finish(&mut self) {
+        if self.returns > 0 || !self.line.is_empty() {
+            self.end_line(1);
+        }
+        if self.state == State::Header {
+            self.end_header();
+        }
+        self.state = State::Done;
+    }
+
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// The first cap that was hit, in words.
+    pub fn limit(&self) -> Option<&'static str> {
+        self.limit
+    }
+
+    fn hit(&mut self, limit: &'static str) {
+        self.limit.get_or_insert(limit);
+    }
+
+    fn keep(&mut self, text: &[u8]) {
+        let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
+        self.line_is_cut |= text.len() > room;
+        self.line.extend_from_slice(text.get(..room).unwrap_or(text));
+    }
+
+    fn whole_line(&mut self, text: &[u8]) {
+        if self.line.is_empty() && text.len() <= MAX_LINE_BYTES {
+            return self.take_line(text);
+        }
+        self.keep(text);
+        self.end_line(1);
+    }
+
+    /// The kept line is over, and with a second line end an empty one follows.
+    fn end_line(&mut self, ends: u8) {
+        self.returns = 0;
+        let mut line = std::mem::take(&mut self.line);
+        self.take_line(&line);
+        line.clear();
+        self.line = line;
+        self.line_is_cut = false;
+        if ends > 1 {
+            self.take_line(b"");
+        }
+    }
+
+    fn take_line(&mut self, line: &[u8]) {
+        if let Some(delimiter) = self.boundaries.delimiter(line) {
+            return self.take_delimiter(delimiter);
+        }
+        match self.state {
+            State::Header => self.take_header_line(line),
+            State::Start if line.is_empty() => {}
+            State::Gap | State::Start if begins_content_field(line) => {
+                self.learn_boundary();
+                self.begin_header(self.level, false);
+                self.take_header_line(line);
+            }
+            State::Gap => self.guess_boundary(line),
+            State::Start => self.state = State::Body,
+            State::Body | State::Done => {}
+        }
+    }
+
+    fn guess_boundary(&mut self, line: &[u8]) {
+        if split_field(line).is_some() {
+            return;
+        }
+        self.guess.clear();
+        if let Some(text) = line.strip_prefix(b"--") {
+            self.guess.extend_from_slice(text.trim_ascii_end());
+        }
+    }
+
+    /// A part has begun behind a boundary that no reading of the field gave: we
+    /// have misread it, and the parts that follow have the same.
+    fn learn_boundary(&mut self) {
+        let guess = std::mem::take(&mut self.guess);
+        if !guess.is_empty() && self.state == State::Gap && !self.boundaries.add(&guess, self.level) {
+            self.hit("more boundaries than are read");
+        }
+    }
+
+    fn take_delimiter(&mut self, delimiter: Delimiter) {
+        if self.state == State::Header {
+            self.end_header();
+        }
+        if self.state == State::Done {
+            return;
+        }
+        if delimiter.is_end {
+            self.level = delimiter.level;
+            self.state = State::Gap;
+        } else {
+            self.begin_header(delimiter.level, false);
+        }
+    }
+
+    fn begin_header(&mut self, level: Level, is_message: bool) {
+        self.level = level;
+        self.is_message = is_message;
+        self.fields.clear();
+        self.fields_bytes = 0;
+        self.seen_fields = 0;
+        self.field_is_open = false;
+        self.guess.clear();
+        self.state = State::Header;
+    }
+
+    fn take_header_line(&mut self, line: &[u8]) {
+        if line.is_empty() {
+            return self.end_header();
+        }
+        if self.line_is_cut {
+            self.hit("a longer line in the header of a part than is read");
+        }
+        // A line that is no field continues the one before, blank in front or not:
+        // readers differ, and the joined field shows what either sees.
+        let Some((name, value)) = split_field(line) else {
+            return self.continue_field(line);
+        };
+        self.seen_fields += 1;
+        self.field_is_open = false;
+        if let Some(kind) = content_field(name) {
+            self.open_field(kind, value);
+        }
+    }
+
+    fn open_field(&mut self, kind: Kind, value: &[u8]) {
+        if self.fields.len() >= MAX_FIELDS {
+            return self.hit("more content fields in the header of a part than are read");
+        }
+        self.fields.push((kind, Vec::new()));
+        self.field_is_open = true;
+        self.extend_field(value);
+    }
+
+    fn continue_field(&mut self, line: &[u8]) {
+        if self.field_is_open {
+            self.extend_field(b"\n ");
+            self.extend_field(line);
+        }
+    }
+
+    fn extend_field(&mut self, text: &[u8]) {
+        let room = MAX_FIELDS_BYTES.saturating_sub(self.fields_bytes);
+        if text.len() > room {
+            self.hit("longer content fields in the header of a part than are read");
+        }
+        let text = text.get(..room).unwrap_or(text);
+        self.fields_bytes += text.len();
+        if let Some((_, value)) = self.fields.last_mut() {
+            value.extend_from_slice(text);
+        }
+    }
+
+    fn end_header(&mut self) {
+        let fields: Vec<_> = std::mem::take(&mut self.fields);
+        let fields: Vec<_> = fields.iter().map(|(kind, value)| (*kind, Field::parse(value))).collect();
+        self.state = if self.seen_fields == 0 { State::Start } else { State::Body };
+        if fields.iter().any(|(_, field)| field.is_cut) {
+            self.hit("more parameters of a part than are read");
+        }
+        // What claims to be a message but has no header is the text of its part.
+        if !self.is_message || self.seen_fields > 0 {
+            self.add_part(&fields);
+        }
+        if self.state != State::Done {
+            self.look_inside(&fields);
+        }
+    }
+
+    fn add_part(&mut self, fields: &[(Kind, Field)]) {
+        if self.parts.len() >= MAX_PARTS {
+            self.hit("more parts than are read");
+            self.state = State::Done;
+            return;
+        }
+        let first = |kind| fields.iter().find(|(k, f)| *k == kind && !f.value.is_empty());
+        let mut names = Names::default();
+        let all: Vec<_> = fields.iter().map(|(_, field)| field).collect();
+        for reading in ["filename", "name"].iter().flat_map(|name| parameters::readings(&all, name)) {
+            names.add(&reading.text(MAX_DECODED_NAME_BYTES));
+        }
+        if let Some(limit) = names.limit {
+            self.hit(limit);
+        }
+        self.names_bytes += names.found.iter().map(String::len).sum::<usize>();
+        if self.names_bytes > MAX_ALL_NAMES_BYTES {
+            self.hit("longer names of parts than are read");
+            self.state = State::Done;
+            return;
+        }
+        self.parts.push(Part {
+            names: names.found,
+            content_type: first(Kind::Type).map(|(_, field)| field.value.clone()),
+            disposition: first(Kind::Disposition).map(|(_, field)| field.value.clone()),
+            depth: self.level.depth,
+        });
+    }
+
+    /// Of several Content-Types each may be the one that counts.
+    fn look_inside(&mut self, fields: &[(Kind, Field)]) {
+        let types: Vec<_> = fields.iter().filter(|(kind, _)| *kind == Kind::Type).map(|(_, f)| f).collect();
+        let is_multipart = types.iter().any(|field| field.value.starts_with("multipart"));
+        let is_message = types.iter().any(|field| is_message(&field.value))
+            || (types.is_empty() && self.level.is_digest && !self.is_message);
+        let boundaries = self.boundaries_of(&types, is_multipart);
+        if !is_multipart && !is_message && boundaries.is_empty() {
+            return;
+        }
+        let depth = self.level.depth + 1;
+        if depth > MAX_DEPTH {
+            return self.hit("deeper nested parts than are read");
+        }
+        let is_digest = types.iter().any(|field| field.value == "multipart/digest");
+        for boundary in boundaries {
+            if !self.boundaries.add(&boundary, Level { depth, is_digest }) {
+                self.hit("more boundaries than are read");
+            }
+        }
+        if is_message {
+            self.begin_header(Level { depth, is_digest: false }, true);
+        } else if is_multipart {
+            self.level = Level { depth, is_digest };
+            self.state = State::Gap;
+        }
+    }
+
+    fn boundaries_of(&mut self, types: &[&Field], is_multipart: bool) -> Vec<Vec<u8>> {
+        let mut found: Vec<Vec<u8>> = Vec::new();
+        let mut has_empty = false;
+        for reading in parameters::readings(types, "boundary") {
+            let decoded = reading.text(MAX_LINE_BYTES).into_bytes();
+            for bytes in [reading.bytes, decoded] {
+                // A blank at its end may be lost in transport: RFC 2046 forbids it.
+                let bytes = bytes.trim_ascii_end();
+                has_empty |= bytes.is_empty();
+                if bytes.is_empty() || found.iter().any(|known| known == bytes) {
+                    continue;
+                }
+                if found.len() >= MAX_BOUNDARIES {
+                    self.hit("more boundaries of a part than are read");
+                    return found;
+                }
+                found.push(bytes.to_vec());
+            }
+        }
+        if found.is_empty() && has_empty && is_multipart {
+            found.push(Vec::new());
+        }
+        found
+    }
+}
+
+#[derive(Default)]
+struct Names {
+    found: Vec<String>,
+    limit: Option<&'static str>,
+}
+
+impl Names {
+    fn add(&mut self, name: &str) {
+        self.add_one(name);
+        // Some programs, Postfix among them, end a string at a NUL.
+        if let Some((before, _)) = name.split_once('\0') {
+            self.add_one(before);
+        }
+        // Windows drops dots and blanks at the end.
+        self.add_one(name.trim_end_matches(['.', ' ', '\t']));
+    }
+
+    fn add_one(&mut self, name: &str) {
+        let name = name.trim();
+        if name.is_empty() {
+            return;
+        }
+        let mut shown = String::with_capacity(name.len().min(MAX_NAME_BYTES));
+        if name.len() > MAX_NAME_BYTES {
+            self.limit.get_or_insert("a longer name of a part than is read");
+            let tail = name.ceil_char_boundary(name.len() - NAME_TAIL_BYTES);
+            shown.push_str(words::cut(name, MAX_NAME_BYTES - NAME_TAIL_BYTES));
+            shown.push_str(name.get(tail..).unwrap_or_default());
+        } else {
+            shown.push_str(name);
+        }
+        if shown.contains(char::is_control) {
+            shown = shown.replace(char::is_control, "\u{FFFD}");
+        }
+        if self.found.contains(&shown) {
+            return;
+        }
+        if self.found.len() >= MAX_NAMES {
+            self.limit.get_or_insert("more names of a part than are read");
+            return;
+        }
+        self.found.push(shown);
+    }
+}
+
+fn is_message(media_type: &str) -> bool {
+    media_type.starts_with("message/") && !REPORTS.contains(&media_type)
+}
+
+fn content_field(name: &[u8]) -> Option<Kind> {
+    let name = name.trim_ascii_end();
+    if name.eq_ignore_ascii_case(b"Content-Type") {
+        return Some(Kind::Type);
+    }
+    name.eq_ignore_ascii_case(b"Content-Disposition").then_some(Kind::Disposition)
+}
+
+fn begins_content_field(line: &[u8]) -> bool {
+    let begins = line.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
+    begins && split_field(line).is_some_and(|(name, _)| content_field(name).is_some())
+}
+
+/// Name and value, if the line begins a field. What has a `=`, `;` or quote before
+/// its colon is rather the rest of another.
+fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', line)?;
+    let (name, value) = line.split_at(colon);
+    let name = name.trim_ascii_end();
+    let is_name = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'=' | b';' | b'"');
+    if name.is_empty() || !name.iter().all(is_name) {
+        return None;
+    }
+    Some((name, value.get(1..)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The scan of a message whose header and body are split at the first empty line.
+    fn scan_in(mail: &[u8], chunks: impl IntoIterator<Item = usize>) -> Scan {
+        let mut scan = Scan::default();
+        let end = memchr::memmem::find(mail, b"\n\n").map_or(mail.len(), |at| at + 1);
+        let (header, body) = mail.split_at(end);
+        // Continuation lines have been joined to their field by whoever calls.
+        let header = String::from_utf8_lossy(header).replace("\n ", "\u{0}");
+        for line in header.lines() {
+            let (name, value) = line.split_once(':').unwrap();
+            scan.field(name.as_bytes(), value.replace('\u{0}', "\n ").as_bytes());
+        }
+        scan.end_of_header();
+        let mut rest = body.get(1..).unwrap_or_default();
+        for chunk in chunks {
+            let (now, later) = rest.split_at(chunk.min(rest.len()));
+            scan.body(now);
+            rest = later;
+        }
+        scan.body(rest);
+        scan.finish();
+        scan
+    }
+
+    fn scan(mail: &str) -> Scan {
+        scan_in(mail.as_bytes(), [])
+    }
+
+    fn names(mail: &str) -> Vec<String> {
+        scan(mail).parts().iter().flat_map(|part| part.names.clone()).collect()
+    }
+
+    const MIXED: &str = "Content-Type: multipart/mixed; boundary=b\n\n";
+
+    #[test]
+    fn parts_are_told_with_type_disposition_depth_and_names() {
+        let mail = "From: a@example.com\nContent-Type: multipart/mixed;\n boundary=\"out\"\n\npreamble\n\
+            --out\nContent-Type: multipart/alternative; boundary=in\n\n\
+            --in\n\nplain\n--in\nContent-Type: TEXT/html\n\nhtml\n--in--\n\
+            --out\nContent-Type: application/pdf; name=\"a.pdf\"\nContent-Disposition: Attachment;\n filename=\"b.pdf\"\n\nx\n--out--\n";
+        let scan = scan(mail);
+        let told: Vec<_> = scan.parts().iter().map(|p| (p.depth, p.content_type.as_deref())).collect();
+        let expected = [
+            (0, Some("multipart/mixed")),
+            (1, Some("multipart/alternative")),
+            (2, None),
+            (2, Some("text/html")),
+            (1, Some("application/pdf")),
+        ];
+        assert_eq!(told, expected);
+        let last = scan.parts().last().unwrap();
+        assert_eq!(last.disposition.as_deref(), Some("attachment"));
+        assert_eq!(last.names, ["a.pdf", "b.pdf"]);
+        assert_eq!(scan.limit(), None);
+    }
+
+    #[test]
+    fn names_are_found_however_they_are_written() {
+        for (field, expected) in [
+            ("Content-Disposition: attachment; filename=invoice.pdf.exe", "invoice.pdf.exe"),
+            ("content-disposition: attachment; filename*=utf-8''a%2Eexe", "a.exe"),
+            ("Content-Disposition: attachment;\n filename*0=\"a.\";\n filename*1=\"exe\"", "a.exe"),
+            ("Content-Type: application/x; name=\"=?utf-8?B?YS5leGU=?=\"", "a.exe"),
+            ("Content-Type: application/x; name=a.txt\nContent-Disposition: x; filename=b.exe", "b.exe"),
+            ("Content-Disposition: x; filename=a.txt\nContent-Disposition: x; filename=b.exe", "b.exe"),
+            ("Content-Type : application/x; name=a.exe", "a.exe"),
+            // A fold without its blank.
+            ("Content-Disposition: attachment;\nfilename=a.exe", "a.exe"),
+            ("Content-Disposition: attachment; filename=a.exe\0.txt", "a.exe"),
+            ("Content-Disposition: attachment; filename=a.exe\0.txt", "a.exe\u{FFFD}.txt"),
+            ("Content-Disposition: attachment; filename=\"a.exe. .\"", "a.exe"),
+            ("Content-Disposition: attachment; filename=\"a\u{1}.exe\"", "a\u{FFFD}.exe"),
+        ] {
+            let found = names(&format!("{MIXED}--b\n{field}\n\nbody\n--b--\n"));
+            assert!(found.iter().any(|name| name == expected), "{field}: {found:?}");
+        }
+        assert_eq!(names("Content-Disposition: attachment; filename=a.exe\n\nbody"), ["a.exe"]);
+    }
+
+    #[test]
+    fn parts_are_found_wherever_a_reader_could_see_one() {
+        let part = "Content-Disposition: attachment; filename=a.exe\n\nx\n";
+        for mail in [
+            format!("{MIXED}--b\n{part}"),
+            format!("{MIXED}--b--\n--b\n{part}"),
+            format!("{MIXED}--b--\n{part}"),
+            format!("{MIXED}{part}--b\n\ntext\n--b--\n"),
+            format!("{MIXED}--b\n\n{part}--b--\n"),
+            format!("{MIXED}--b\n\ntext\n--b trailing\n{part}--b--\n"),
+            format!("{MIXED}--b\nX: no empty line\n--b\n{part}"),
+            format!("{MIXED}--b\nnot a field\n{part}"),
+            format!("Content-Type: text/plain\n{MIXED}--b\n{part}"),
+            format!("Content-Type: multipart/mixed; boundary=a; boundary=b\n\n--b\n{part}"),
+            format!("Content-Type: multipart/mixed; boundary=\"b\n\n--b\n{part}"),
+            format!("Content-Type: multipart/mixed; boundary=b(x)\n\n--b\n{part}"),
+            format!("Content-Type: multipart/mixed; boundary=\"b \"\n\n--b\n{part}"),
+            format!("Content-Type: multipart/mixed; boundary*0=b; boundary*1=c\n\n--bc\n{part}"),
+            format!("Content-Type: multipart/mixed; boundary=\"\"\n\n--\n{part}"),
+            format!("Content-Type: multipart/mixed\n\n--unknown\n{part}"),
+            format!(
+                "Content-Type: multipart/mixed; boundary=b\\\n\n--x\nX: y\nContent-Type: text/plain\n\n--x\n{part}"
+            ),
+            format!(
+                "{MIXED}--b\nContent-Disposition: x; filename*0=a.\nContent-Disposition: x; filename*1=exe\n\n"
+            ),
+            format!("{MIXED}--b\nContent-Type: multipart/mixed; boundary=b\n\n--b\n{part}"),
+            format!("{MIXED}--b\nContent-Type: multipart/mixed; boundary=bb\n\n--b--\n--bb\n{part}"),
+            format!("{MIXED}--b\nContent-Type: message/rfc822\n\nSubject: x\n{part}--b--\n"),
+            format!("Content-Type: message/rfc822\n\nSubject: x\n{MIXED}--b\n{part}"),
+            format!("Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n{part}--b--\n"),
+        ] {
+            assert!(names(&mail).contains(&"a.exe".to_owned()), "{mail}");
+        }
+    }
+
+    #[test]
+    fn line_ends_of_every_kind_are_understood() {
+        let mail = format!(
+            "{MIXED}--b\nContent-Type: x/y;\n name=a.exe\n\nx\n\n--b\nContent-Type: x/y; name=b.exe\n\nx"
+        );
+        let (header, body) = mail.split_at(MIXED.len());
+        for end in ["\n", "\r\n", "\r", "\r\r\n"] {
+            let mail = format!("{header}{}", body.replace('\n', end));
+            assert_eq!(names(&mail), ["a.exe", "b.exe"], "{end:?}");
+        }
+    }
+
+    #[test]
+    fn text_is_no_part() {
+        let field = "Content-Disposition: attachment; filename=a.exe\n";
+        for mail in [
+            format!("Subject: x\n\n{field}\n"),
+            format!("Subject: x\n\ntext\n\n--b\n{field}\n"),
+            format!("{MIXED}--b\nContent-Type: text/plain\n\n{field}\n--c\n{field}--b--\n"),
+            format!("{MIXED}--b\n\ntext\n{field}--b--\n"),
+            format!("{MIXED}--b\nContent-Type: message/delivery-status\n\n{field}--b--\n"),
+        ] {
+            assert_eq!(names(&mail), [""; 0], "{mail}");
+        }
+    }
+
+    #[test]
+    fn caps_are_flagged_and_what_was_read_stays() {
+        let many = format!("{MIXED}{}", "--b\n\n".repeat(1_000_000));
+        let deep: String = (0..300_000)
+            .map(|n| format!("--b{n:06}\nContent-Type: multipart/mixed; boundary=b{:06}\n\n", n + 1))
+            .collect();
+        let deep = format!("Content-Type: multipart/mixed; boundary=b000000\n\n{deep}");
+        let messages =
+            format!("Content-Type: message/rfc822\n\n{}", "Content-Type: message/rfc822\n\n".repeat(35_000));
+        let flat: String = (0..40_000)
+            .map(|n| format!("--b\nContent-Type: multipart/mixed; boundary=\"{n}{n:070}\"\n\n"))
+            .collect();
+        let wide = format!("{MIXED}--b\nContent-Disposition: x{}\n\n", "; filename=a".repeat(100_000));
+        let long = format!("{MIXED}--b\nContent-Disposition: x; filename={}.exe\n\n", "a".repeat(5_000));
+        let fields = format!("{MIXED}--b\n{}\n", "Content-Type: text/plain\n".repeat(100));
+        let cases = [
+            (many, MAX_PARTS),
+            (deep, MAX_DEPTH + 1),
+            (messages, MAX_DEPTH + 1),
+            (format!("{MIXED}{flat}"), MAX_PARTS),
+            (wide, 2),
+            (long, 2),
+            (fields, 2),
+        ];
+        for (mail, parts) in cases {
+            let scan = scan(&mail);
+            assert!(scan.limit().is_some());
+            assert_eq!(scan.parts().len(), parts, "{:?}", scan.limit());
+            assert!(scan.parts().iter().all(|part| part.depth <= MAX_DEPTH));
+        }
+    }
+
+    #[test]
+    fn a_long_name_keeps_its_extension() {
+        let mail = format!("Content-Disposition: x; filename={}.exe\n\n", "é".repeat(2_000));
+        let found = names(&mail);
+        assert!(found[0].len() <= MAX_NAME_BYTES && found[0].ends_with(".exe"));
+    }
+
+    #[test]
+    fn a_long_line_is_a_limit_in_a_header_and_none_in_a_body() {
+        let long = "x".repeat(300_000);
+        assert_eq!(scan(&format!("{MIXED}--b\n\n{long}\n--b--\n")).limit(), None);
+        assert!(scan(&format!("{MIXED}--b\nX: {long}\n\n--b--\n")).limit().is_some());
+        assert!(scan(&format!("{MIXED}--b\nContent-Type: {long}\n\n--b--\n")).limit().is_some());
+    }
+
+    #[test]
+    fn hostile_bodies_take_linear_time() {
+        let prefixes: String = (1..300)
+            .map(|n| format!("--b\nContent-Type: multipart/mixed; boundary={}\n\n", "a".repeat(n)))
+            .collect();
+        for (setup, hostile) in [
+            ("", "--a\n"),
+            ("", "--"),
+            ("", "\r"),
+            ("", "--b\n"),
+            ("", "--b--\nContent-Type:\n"),
+            ("", "Content-Type:(\n"),
+            ("--b\nContent-Type: x/y", ";name=\"\n "),
+            ("--b\nContent-Type: x/y", ";name*1=a\n "),
+            (prefixes.as_str(), "--aaaaaaaaaaaaaaaaaaaaaaaaaaaaab\n"),
+        ] {
+            scan(&format!("{MIXED}{setup}{}", hostile.repeat(1 << 18)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn chunk_borders_change_nothing(
+            lines in prop::collection::vec(
+                prop::sample::select(vec![
+                    "--b", "--b--", "--c", "--c--", "", "text", " name=y.exe", "Subject: x", "name=z.exe",
+                    "Content-Type: multipart/mixed; boundary=c", "Content-Type: message/rfc822",
+                    "Content-Disposition: attachment; filename=\"a b.exe\"", "Content-Type: x/y;",
+                ]),
+                0..40,
+            ),
+            ends in prop::collection::vec(prop::sample::select(vec!["\n", "\r\n", "\r", "\r\r\n"]), 40),
+            chunks in prop::collection::vec(0usize..40, 0..60),
+        ) {
+            let body: String = lines.iter().zip(ends).flat_map(|(line, end)| [*line, end]).collect();
+            let mail = format!("{MIXED}{body}");
+            let whole = scan_in(mail.as_bytes(), []);
+            let split = scan_in(mail.as_bytes(), chunks);
+            let bytes = scan_in(mail.as_bytes(), vec![1; mail.len()]);
+            prop_assert_eq!(whole.parts(), split.parts());
+            prop_assert_eq!(whole.parts(), bytes.parts());
+        }
+
+        #[test]
+        fn no_bytes_do_harm(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
+            let mut mail = MIXED.as_bytes().to_vec();
+            mail.extend_from_slice(b"--b\nContent-Type: ");
+            mail.extend_from_slice(&body);
+            scan_in(&mail, [7, 700]);
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! A directory of rule files → a policy, or all the mistakes in it.
+
+use super::Condition;
+use super::Limit;
+use super::Mode;
+use super::OnUnknown;
+use super::Policy;
+use super::Rule;
+use super::RuleFile;
+use super::Trial;
+use super::condition;
+use super::lists;
+use super::review;
+use super::rule;
+use super::rule::Written;
+use super::trial;
+use super::trial::Given;
+use crate::checks::AnyCheck;
+use crate::checks::Needs;
+use crate::config::Local;
+use crate::config::Selector;
+use crate::facts::Stage;
+use crate::lists::Registry;
+use crate::values::Loader;
+use crate::yaml;
+use crate::yaml::Mistake;
+use crate::yaml::Mistakes;
+use crate::yaml::Node;
+use crate::yaml::Source;
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const KEYS: [&str; 9] =
+    ["when", "unless", "mode", "on_unknown", "given", "lists", "rules", "tests", "allow_relay"];
+
+/// What the configuration says about the policy.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub local: Local,
+    /// Rules or files taken out of observe.
+    pub enforce: Vec<Selector>,
+    /// Rules or files that are not asked at all.
+    pub disable: Vec<Selector>,
+    pub generation: u64,
+}
+
+/// A policy and what is odd about it.
+#[derive(Debug)]
+pub struct Loaded {
+    pub policy: Policy,
+    pub warnings: Vec<Mistake>,
+    /// Selectors of the configuration that select nothing.
+    pub idle: Vec<Selector>,
+}
+
+/// Loads a directory's `*.yaml` in name order, or one file alone.
+pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Mistake>> {
+    let files = files_of(path)?;
+    let mut sources = Vec::new();
+    let mut mistakes = Vec::new();
+    for file in files {
+        let name = shown_name(path, &file);
+        match fs::read(&file).map(String::from_utf8) {
+            Ok(Ok(text)) => {
+                let base = file.parent().map(Path::to_owned).unwrap_or_default();
+                sources.push((Arc::new(Source { name, text }), base));
+            }
+            Ok(Err(_)) => mistakes.push(Mistake::whole(name, "the file is not UTF-8")),
+            Err(error) => mistakes.push(Mistake::unread(name, format!("can't be read: {error}"))),
+        }
+    }
+    match load_sources(sources, options) {
+        Ok(loaded) if mistakes.is_empty() => Ok(loaded),
+        Ok(_) => Err(mistakes),
+        Err(found) => {
+            mistakes.extend(found);
+            Err(mistakes)
+        }
+    }
+}
+
+/// Loads rule files given as name and text: for tests and documents.
+pub fn load_texts(texts: &[(&str, &str)], base: &Path, options: &Options) -> Result<Loaded, Vec<Mistake>> {
+    let sources = texts
+        .iter()
+        .map(|(name, text)| {
+            (Arc::new(Source { name: (*name).into(), text: (*text).into() }), base.to_owned())
+        })
+        .collect();
+    load_sources(sources, options)
+}
+
+fn files_of(path: &Path) -> Result<Vec<PathBuf>, Vec<Mistake>> {
+    let unread = |error: std::io::Error| {
+        vec![Mistake::unread(path.display().to_string(), format!("can't be read: {error}"))]
+    };
+    if fs::metadata(path).map_err(unread)?.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path).map_err(unread)? {
+        let file = entry.map_err(unread)?.path();
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_rules = name.ends_with(".yaml") || name.ends_with(".yml");
+        // Editors leave hidden copies.
+        if is_rules && !name.starts_with('.') {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn shown_name(path: &Path, file: &Path) -> String {
+    let shown = match file.strip_prefix(path) {
+        Ok(rest) if !rest.as_os_str().is_empty() => rest,
+        _ => Path::new(file.file_name().unwrap_or(file.as_os_str())),
+    };
+    shown.display().to_string()
+}
+
+/// A rule file between reading and meaning.
+struct FileRead {
+    mistakes: Mistakes,
+    root: Option<Node>,
+    base: PathBuf,
+}
+
+/// What stands at the top of a file.
+#[derive(Default)]
+struct Head {
+    guard: Condition,
+    mode: Option<Mode>,
+    on_unknown: Option<OnUnknown>,
+    given: Given,
+    allow_relay: bool,
+}
+
+/// All that was read of all files.
+#[derive(Default)]
+struct Parts {
+    files: Vec<RuleFile>,
+    /// With the number of its file, and what that file says for all of its rules.
+    rules: Vec<(usize, Written)>,
+    heads: Vec<Head>,
+    sources: Vec<Arc<Source>>,
+    names: HashMap<String, String>,
+}
+
+fn load_sources(sources: Vec<(Arc<Source>, PathBuf)>, options: &Options) -> Result<Loaded, Vec<Mistake>> {
+    let mut files: Vec<_> = sources
+        .into_iter()
+        .map(|(source, base)| {
+            let mut mistakes = Mistakes::new(source);
+            let root = yaml::parse(&mut mistakes);
+            FileRead { mistakes, root, base }
+        })
+        .collect();
+    let mut registry = Registry::default();
+    let own = Arc::new(Source { name: "gatepost.yaml".into(), text: String::new() });
+    lists::built_in(&options.local, &own, &mut registry);
+    for file in &mut files {
+        if let Some(lists) = file.root.as_ref().and_then(|root| root.get("lists")) {
+            lists::read(lists, &file.base, &mut file.mistakes, &mut registry);
+        }
+    }
+    let mut tags = Vec::new();
+    let mut parts = Parts::default();
+    for file in &mut files {
+        read_file(file, &registry, &mut tags, &mut parts);
+    }
+    let found: Vec<Mistake> = files.into_iter().flat_map(|file| in_order(file.mistakes.found)).collect();
+    finish(parts, registry, tags, found, options)
+}
+
+/// By place; one told twice for the same place and reason is told once.
+fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    mistakes.sort_by_key(|mistake| (mistake.file.clone(), mistake.place));
+    mistakes.dedup();
+    mistakes
+}
+
+fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, parts: &mut Parts) {
+    let source = Arc::clone(&file.mistakes.source);
+    let number = parts.files.len();
+    let mut cx = Loader { mistakes: &mut file.mistakes, lists: registry, tags };
+    let mut head = Head::default();
+    let mut trials = Vec::new();
+    if let Some(root) = &file.root {
+        head = read_head(root, &mut cx);
+        for node in root.get("rules").map(Node::items).unwrap_or_default() {
+            let (name, written) = rule::read(node, head.allow_relay, &mut cx);
+            let place = node.get("name").map_or(node.place, |name| name.place);
+            if let Some(name) = name {
+                match parts.names.get(&name) {
+                    Some(other) => {
+                        cx.mistake(place, format!("the name `{name}` is used twice; first in {other}"))
+                    }
+                    None => {
+                        parts.names.insert(name, format!("{}:{}", source.name, place.line));
+                    }
+                }
+            }
+            if let Some(mut written) = written {
+                begin_with(&head.given, &mut written.trials);
+                parts.rules.push((number, written));
+            }
+        }
+        trials = root.get("tests").map(|tests| trial::read(tests, &mut cx)).unwrap_or_default();
+        begin_with(&head.given, &mut trials);
+    }
+    let guard = std::mem::take(&mut head.guard);
+    parts.files.push(RuleFile { name: source.name.clone(), guard, trials });
+    parts.heads.push(head);
+    parts.sources.push(source);
+}
+
+/// Every test of a file starts with what the file gives.
+fn begin_with(given: &Given, trials: &mut [Trial]) {
+    for first in trials.iter_mut().filter_map(|trial| trial.steps.first_mut()) {
+        let mut start = given.clone();
+        start.add(&first.given);
+        first.given = start;
+    }
+}
+
+fn read_head(root: &Node, cx: &mut Loader<'_>) -> Head {
+    let Some(entries) = root.as_map() else {
+        cx.mistake(root.place, format!("a rule file is a map with rules, not {}", root.form()));
+        return Head::default();
+    };
+    for entry in entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+        let hint = crate::values::near(&entry.key, KEYS);
+        cx.mistake(entry.key_place, format!("unknown key `{}` of a rule file{hint}", entry.key));
+    }
+    if let Some(rules) = root.get("rules").filter(|rules| rules.as_seq().is_none()) {
+        cx.mistake(rules.place, format!("rules is a list, not {}", rules.form()));
+    }
+    let guard = condition::read(root.get("when"), root.get("unless"), true, cx);
+    let allow_relay = match root.get("allow_relay").map(|node| (node.as_word(), node.place)) {
+        None | Some((Some("false"), _)) => false,
+        Some((Some("true"), _)) => true,
+        Some((_, place)) => {
+            cx.mistake(place, "`allow_relay` is true or false");
+            false
+        }
+    };
+    Head {
+        guard: guard.condition,
+        mode: root.get("mode").and_then(|mode| rule::mode(mode, cx)),
+        on_unknown: root.get("on_unknown").and_then(|node| rule::on_unknown(node, cx)),
+        given: root.get("given").and_then(|given| trial::given(given, cx)).unwrap_or_default(),
+        allow_relay,
+    }
+}
+
+/// Puts the rules in their places and together.
+fn finish(
+    parts: Parts,
+    registry: Registry,
+    tags: Vec<String>,
+    mut found: Vec<Mistake>,
+    options: &Options,
+) -> Result<Loaded, Vec<Mistake>> {
+    let Parts { files, rules: written, heads, sources, .. } = parts;
+    let pairs: Vec<_> = written.iter().map(|(file, rule)| (rule, &files[*file].guard)).collect();
+    // A rule that could not be read may be the one that sets a tag another asks for.
+    let incomplete = !found.is_empty();
+    let review = review::review(&pairs, &tags);
+    let told = |remark: &review::Remark| {
+        let (file, _) = written[remark.rule];
+        Mistake::at(&sources[file], remark.place, remark.message.clone())
+    };
+    found.extend(review.mistakes.iter().filter(|remark| !(incomplete && remark.is_about_others)).map(told));
+    let mut warnings: Vec<_> = review.warnings.iter().map(told).collect();
+    check_trial_names(&files, &written, &sources, &mut found);
+    let mut policy = Policy { generation: options.generation, lists: registry, tags, ..Policy::default() };
+    let mut idle: Vec<_> = options.enforce.iter().chain(&options.disable).cloned().collect();
+    let mut buckets = Vec::new();
+    let mut kept = Vec::new();
+    for ((file, rule), placed) in written.into_iter().zip(&review.placed) {
+        let file_name = &files[file].name;
+        let named = |selector: &Selector| selects(selector, &rule.name, file_name);
+        idle.retain(|selector| !named(selector));
+        let disabled = options.disable.iter().any(named);
+        let mode = match options.enforce.iter().any(named) {
+            true => Mode::Enforce,
+            false => rule.mode.or(heads[file].mode).unwrap_or_default(),
+        };
+        let limit = rule.limit.as_ref().and_then(|(check, _)| match check {
+            AnyCheck::Rate(rate) => {
+                let name = rate.bucket.clone().unwrap_or_else(|| format!("rule {}", rule.name));
+                Some(Limit { rate: rate.clone(), bucket: bucket(&mut buckets, name) })
+            }
+            _ => None,
+        });
+        kept.push(Kept { unconditional: rule.unconditional, fingerprint: rule.fingerprint });
+        policy.rules.push(Rule {
+            name: rule.name,
+            why: rule.why,
+            file,
+            place: rule.place,
+            condition: rule.condition,
+            limit,
+            actions: rule.actions.into_iter().map(|(action, _)| action).collect(),
+            stage: placed.stage,
+            scope: placed.scope,
+            holds_for: placed.holds_for,
+            mode,
+            disabled,
+            on_unknown: rule.on_unknown.or(heads[file].on_unknown).unwrap_or_default(),
+            reads_known: placed.reads_known,
+            trials: rule.trials,
+        });
+    }
+    policy.files = files;
+    policy.buckets = buckets;
+    for remark in review::unreachable(&policy, &kept) {
+        let rule = &policy.rules[remark.rule];
+        found.push(Mistake::at(&sources[rule.file], remark.place, remark.message));
+    }
+    if policy.rules.is_empty() && found.is_empty() {
+        warnings.push(Mistake::whole("policy", "there are no rules: all mail goes on"));
+    }
+    if !found.is_empty() {
+        return Err(in_order(found));
+    }
+    arrange(&mut policy);
+    Ok(Loaded { policy, warnings, idle })
+}
+
+/// What `review::unreachable` needs of a rule that the policy does not keep.
+#[derive(Debug)]
+pub struct Kept {
+    pub unconditional: bool,
+    pub fingerprint: String,
+}
+
+fn bucket(buckets: &mut Vec<String>, name: String) -> u32 {
+    let at = buckets.iter().position(|known| *known == name).unwrap_or_else(|| {
+        buckets.push(name);
+        buckets.len() - 1
+    });
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+/// A rule by its name, a file by its name with or without its ending.
+fn selects(selector: &Selector, rule: &str, file: &str) -> bool {
+    let stem = file.strip_suffix(".yaml").or_else(|| file.strip_suffix(".yml")).unwrap_or(file);
+    selector.selects(rule) || selector.selects(file) || selector.selects(stem)
+}
+
+/// `by:` names a rule that exists.
+fn check_trial_names(
+    files: &[RuleFile],
+    rules: &[(usize, Written)],
+    sources: &[Arc<Source>],
+    found: &mut Vec<Mistake>,
+) {
+    let of_files =
+        files.iter().enumerate().flat_map(|(file, it)| it.trials.iter().map(move |trial| (file, trial)));
+    let of_rules = rules.iter().flat_map(|(file, it)| it.trials.iter().map(move |trial| (*file, trial)));
+    for (file, trial) in of_files.chain(of_rules) {
+        for step in &trial.steps {
+            if let Some(by) = step.by.as_deref().filter(|by| !rules.iter().any(|(_, rule)| rule.name == **by))
+            {
+                let hint = crate::values::near(by, rules.iter().map(|(_, rule)| rule.name.as_str()));
+                found.push(Mistake::at(&sources[file], step.place, format!("no rule `{by}`{hint}")));
+            }
+        }
+    }
+}
+
+/// Orders the rules by stage and says what the milter must be asked for.
+fn arrange(policy: &mut Policy) {
+    let mut wants = Needs::default();
+    let mut edits = false;
+    for (index, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| !rule.disabled) {
+        policy.stages[rule.stage as usize].push(u32::try_from(index).unwrap_or(u32::MAX));
+        wants = wants.join(rule.condition.needs()).join(policy.files[rule.file].guard.needs());
+        edits |= rule.actions.iter().any(super::Action::edits_headers);
+        policy.observes |= rule.mode == Mode::Observe;
+    }
+    policy.milter = super::MilterWants {
+        // To change or remove a field one must know which there are.
+        header: wants.header || edits,
+        body: wants.body,
+        helo: true,
+        message: !policy.stages[Stage::Message as usize].is_empty(),
+    };
+}

@@ -1,0 +1,291 @@
+//! What can be said of rules only once all of them are read: at which stage each
+//! is asked, what it belongs to, and which can never do anything.
+//!
+//! Reading order is running order within a stage.
+
+use super::Condition;
+use super::Mode;
+use super::Policy;
+use super::load::Kept;
+use super::rule::Written;
+use crate::checks::AnyCheck;
+use crate::checks::Needs;
+use crate::facts::Fact;
+use crate::facts::Scope;
+use crate::facts::Stage;
+use crate::facts::TagId;
+use crate::policy::action::Action;
+use crate::yaml::Place;
+use std::collections::HashMap;
+
+/// Something to tell about a rule, by its number in the order of reading.
+#[derive(Debug)]
+pub struct Remark {
+    pub rule: usize,
+    pub place: Place,
+    pub message: String,
+    /// It depends on which other rules there are, so it means little while some
+    /// of them can't be read.
+    pub is_about_others: bool,
+}
+
+impl Remark {
+    fn new(rule: usize, place: Place, message: impl Into<String>) -> Self {
+        Self { rule, place, message: message.into(), is_about_others: false }
+    }
+}
+
+/// What was found out about each rule.
+#[derive(Debug, Default)]
+pub struct Review {
+    pub placed: Vec<Placed>,
+    pub mistakes: Vec<Remark>,
+    pub warnings: Vec<Remark>,
+}
+
+/// Where a rule belongs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Placed {
+    pub stage: Stage,
+    pub scope: Scope,
+    pub holds_for: Scope,
+    pub reads_known: bool,
+}
+
+/// Which rules set a tag or give points, as far as they were read.
+#[derive(Default)]
+struct Setters {
+    tags: HashMap<TagId, Vec<usize>>,
+    score: Vec<usize>,
+}
+
+/// Reviews all rules, each with the guard of its file.
+pub fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> Review {
+    let mut review = Review::default();
+    let all = setters(rules);
+    for index in 0..rules.len() {
+        let placed = place(index, rules, &all, tag_names, &mut review);
+        review.placed.push(placed);
+    }
+    for (index, (rule, guard)) in rules.iter().enumerate() {
+        vague_recipients(index, rule, guard, review.placed[index].stage, &mut review);
+        misplaced_actions(index, rule, review.placed[index].stage, &mut review);
+        contradictions(index, rule, guard, &mut review);
+    }
+    review
+}
+
+fn setters(rules: &[(&Written, &Condition)]) -> Setters {
+    let mut setters = Setters::default();
+    for (index, (rule, _)) in rules.iter().enumerate() {
+        for (action, _) in &rule.actions {
+            action.each(&mut |action| match action {
+                Action::Tag(tags) => {
+                    tags.iter().for_each(|tag| setters.tags.entry(*tag).or_default().push(index));
+                }
+                Action::Score(_) => setters.score.push(index),
+                _ => {}
+            });
+        }
+    }
+    setters
+}
+
+fn place(
+    index: usize,
+    rules: &[(&Written, &Condition)],
+    all: &Setters,
+    tag_names: &[String],
+    review: &mut Review,
+) -> Placed {
+    let (rule, guard) = rules[index];
+    let own =
+        rule.condition.needs().join(rule.limit.as_ref().map(|(check, _)| check.needs()).unwrap_or_default());
+    let actions = rule.actions.iter().map(|(action, _)| action.stage()).max().unwrap_or_default();
+    let mut needed = own.stage.max(actions).max(listed_stage(rule));
+    let mut reads = Needs::default();
+    let mut reads_known = false;
+    let mut visit = |check: &AnyCheck, place: Place, review: &mut Review| {
+        reads_known |= check.reads_known();
+        let setters = match check {
+            AnyCheck::Score(_) => Some((&all.score, None)),
+            _ => None,
+        };
+        let tags = check.tags().iter().map(|tag| (all.tags.get(tag).unwrap_or(&EMPTY), Some(*tag)));
+        for (setters, tag) in setters.into_iter().chain(tags) {
+            let above: Vec<_> = setters.iter().copied().filter(|setter| *setter < index).collect();
+            if above.is_empty() {
+                review.mistakes.push(nobody_above(index, place, setters, tag, rules, tag_names));
+            }
+            for setter in above {
+                let placed = review.placed.get(setter).copied().unwrap_or_default();
+                reads.stage = reads.stage.max(placed.stage);
+                reads.scope = reads.scope.max(placed.holds_for);
+            }
+        }
+    };
+    let mut checks = Vec::new();
+    rule.condition.each_check(&mut |check| checks.push(check));
+    guard.each_check(&mut |check| checks.push(check));
+    for check in checks {
+        let place = match check {
+            AnyCheck::Tag(tag) => tag.place,
+            _ => rule.place,
+        };
+        visit(check, place, review);
+    }
+    needed = needed.max(reads.stage).max(guard.needs().stage);
+    let stage = match rule.stage {
+        Some((stage, place)) if stage < needed => {
+            let message = format!("this rule needs `{}`", needed.word());
+            review.mistakes.push(Remark::new(index, place, message));
+            needed
+        }
+        Some((stage, _)) => stage,
+        None => needed.max(Stage::Rcpt),
+    };
+    // What is asked at the end of a message is of that message.
+    let by_stage = if stage >= Stage::Data { Scope::Message } else { Scope::Connection };
+    let scope = rule.condition.needs().scope.max(by_stage);
+    let scope = if stage >= Stage::Data { scope.min(Scope::Message) } else { scope };
+    let by_limit =
+        if rule.limit.is_some() && stage < Stage::Data { Scope::Recipient } else { Scope::Connection };
+    let holds_for = scope.max(reads.scope).max(by_limit);
+    let holds_for = if stage >= Stage::Data { Scope::Message } else { holds_for };
+    Placed { stage, scope, holds_for, reads_known }
+}
+
+static EMPTY: Vec<usize> = Vec::new();
+
+fn nobody_above(
+    index: usize,
+    place: Place,
+    setters: &[usize],
+    tag: Option<TagId>,
+    rules: &[(&Written, &Condition)],
+    tag_names: &[String],
+) -> Remark {
+    let later: Vec<_> = setters.iter().map(|setter| rules[*setter].0.name.as_str()).collect();
+    let later = later.join(", ");
+    let asker = &rules[index].0.name;
+    let tag = tag.map(|tag| tag_names.get(usize::from(tag)).map(String::as_str).unwrap_or_default());
+    let message = match tag {
+        None if later.is_empty() => format!("`{asker}` asks the score, but no rule adds to it"),
+        None => format!("`{asker}` asks the score before {later} adds to it"),
+        Some(tag) if later.is_empty() => format!("no rule sets tag `{tag}`"),
+        Some(tag) => format!("tag `{tag}` is only set by later rules ({later})"),
+    };
+    Remark { is_about_others: true, ..Remark::new(index, place, message) }
+}
+
+/// A table for header lines may remove or replace them; others only decide.
+fn listed_stage(rule: &Written) -> Stage {
+    let asks_listed = rule.actions.iter().any(|(action, _)| {
+        let mut found = false;
+        action.each(&mut |action| found |= matches!(action, Action::AsListed));
+        found
+    });
+    let edits =
+        asks_listed && super::rule::matched_lists(&rule.condition).iter().any(|list| list.edits_headers());
+    if edits { Stage::Message } else { Stage::Connect }
+}
+
+/// At `data` and `message` a mail may have several recipients.
+fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stage, review: &mut Review) {
+    if stage < Stage::Data {
+        return;
+    }
+    for condition in [&rule.condition, guard] {
+        condition.each_check(&mut |check| {
+            if let AnyCheck::Fact(check) = check {
+                if check.is_vague_about_recipients() {
+                    let name = check.fact.name();
+                    let message = format!(
+                        "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
+                        stage.word()
+                    );
+                    review.mistakes.push(Remark::new(index, check.place, message));
+                }
+            }
+        });
+    }
+}
+
+fn misplaced_actions(index: usize, rule: &Written, stage: Stage, review: &mut Review) {
+    for (action, place) in &rule.actions {
+        action.each(&mut |action| {
+            if matches!(action, Action::Filter(_)) && stage == Stage::Message {
+                let message = "`filter` can't be done at `message`: a milter has no such answer; ask at rcpt"
+                    .to_owned();
+                review.mistakes.push(Remark::new(index, *place, message));
+            }
+            let limits_other_than_refusing = matches!(action, Action::Permit) && stage == Stage::Message;
+            if limits_other_than_refusing {
+                let message = "`permit` at `message` only ends the milter's part; say accept".to_owned();
+                review.warnings.push(Remark::new(index, *place, message));
+            }
+        });
+    }
+}
+
+/// Conditions that exclude each other: the rule never applies.
+fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut Review) {
+    let mut words: HashMap<Fact, Vec<&'static str>> = HashMap::new();
+    let mut present: HashMap<Fact, bool> = HashMap::new();
+    for check in guard.certain().into_iter().chain(rule.condition.certain()) {
+        let AnyCheck::Fact(check) = check else {
+            continue;
+        };
+        let name = check.fact.name();
+        if let Some(allowed) = check.allowed_words() {
+            let left = match words.get(&check.fact) {
+                Some(before) => allowed.iter().copied().filter(|word| before.contains(word)).collect(),
+                None => allowed.to_vec(),
+            };
+            if left.is_empty() {
+                let message = format!("this rule can never apply: {name} can't be both");
+                review.mistakes.push(Remark::new(index, check.place, message));
+            }
+            words.insert(check.fact, left);
+        }
+        let wants = check.wants_presence();
+        if let Some(wants) = wants {
+            if present.insert(check.fact, wants).is_some_and(|before| before != wants) {
+                let message = format!("this rule can never apply: {name} can't be both present and absent");
+                review.mistakes.push(Remark::new(index, check.place, message));
+            }
+        }
+    }
+}
+
+/// Rules that are never reached: behind one that ends for everything their file
+/// lets through, or that asks exactly the same.
+pub fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
+    let (rules, files) = (&policy.rules, &policy.files);
+    let mut remarks = Vec::new();
+    for (index, rule) in rules.iter().enumerate() {
+        let earlier = rules.iter().zip(kept).take(index).find(|(other, other_kept)| {
+            let same_file = other.file == rule.file;
+            let covers = same_file || files[other.file].guard.is_empty();
+            let asks_the_same = same_file
+                && other.limit.is_none()
+                && !other_kept.unconditional
+                && other_kept.fingerprint == kept[index].fingerprint;
+            let takes_all = (other_kept.unconditional && covers) || asks_the_same;
+            let ends = match other.actions.last() {
+                Some(Action::Reject(_) | Action::Defer(_) | Action::Discard(_)) => other.stage <= rule.stage,
+                Some(Action::Accept) => same_file && other.stage == rule.stage,
+                _ => false,
+            };
+            other.mode == Mode::Enforce && !other.disabled && takes_all && ends
+        });
+        if let Some((other, _)) = earlier {
+            let message = format!(
+                "`{}` is never reached: `{}` above ends the rules for all of it",
+                rule.name, other.name
+            );
+            remarks.push(Remark::new(index, rule.place, message));
+        }
+    }
+    remarks
+}

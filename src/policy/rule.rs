@@ -1,0 +1,232 @@
+//! One rule, as it is written. What it means among the others (stage, scope) is
+//! found out once all are read: `review.rs`.
+
+use super::Condition;
+use super::Mode;
+use super::OnUnknown;
+use super::Trial;
+use super::action;
+use super::action::Action;
+use super::action::Around;
+use super::action::Change;
+use super::condition;
+use super::trial;
+use crate::checks::AnyCheck;
+use crate::facts::Stage;
+use crate::lists::List;
+use crate::lists::To;
+use crate::values::Loader;
+use crate::yaml::Node;
+use crate::yaml::Place;
+use std::sync::Arc;
+
+const KEYS: [&str; 9] = ["name", "why", "when", "unless", "then", "stage", "mode", "on_unknown", "tests"];
+
+/// A rule with the places of what may turn out wrong later.
+#[derive(Debug)]
+pub struct Written {
+    pub name: String,
+    pub why: Option<String>,
+    pub place: Place,
+    pub condition: Condition,
+    pub limit: Option<(AnyCheck, Place)>,
+    pub actions: Vec<(Action, Place)>,
+    pub stage: Option<(Stage, Place)>,
+    pub mode: Option<Mode>,
+    pub on_unknown: Option<OnUnknown>,
+    pub trials: Vec<Trial>,
+    /// `when` and `unless` as text, to find a rule that repeats another.
+    pub fingerprint: String,
+    pub unconditional: bool,
+}
+
+/// Reads one rule; None after a mistake that leaves nothing to go on with. A
+/// rule's name is told even then, so that whoever names it is not blamed too.
+pub fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Option<String>, Option<Written>) {
+    let Some(entries) = node.as_map() else {
+        cx.mistake(node.place, format!("a rule is a map with name and then, not {}", node.form()));
+        return (None, None);
+    };
+    let before = cx.mistakes.found.len();
+    rule_keys(entries, cx);
+    let name = match node.get("name") {
+        Some(name) => self::name(name, cx),
+        None => {
+            cx.mistake(node.place, "a rule needs a name");
+            None
+        }
+    };
+    let shown = name.clone().unwrap_or_default();
+    let condition = condition::read(node.get("when"), node.get("unless"), false, cx);
+    let mut limits = condition.limits.into_iter();
+    let limit = limits.next();
+    for (_, place) in limits {
+        cx.mistake(
+            place,
+            "two limits in one rule: their {used} would be ambiguous; make two rules, or several windows in one",
+        );
+    }
+    let mut variables = condition.condition.variables();
+    if let Some((check, _)) = &limit {
+        variables.extend(check.variables());
+    }
+    let around = Around { rule: &shown, variables: &variables, allow_relay };
+    // A text that names what a check gives can't be judged once that check is broken.
+    let actions = match node.get("then") {
+        Some(then) if condition.fine => action::read(then, around, cx),
+        Some(then) => quietly(cx, |cx| action::read(then, around, cx)),
+        None => {
+            cx.mistake(node.place, "a rule needs `then`");
+            None
+        }
+    };
+    let stage = node.get("stage").and_then(|stage| Some((self::stage(stage, cx)?, stage.place)));
+    let mode = node.get("mode").and_then(|mode| self::mode(mode, cx));
+    let on_unknown = node.get("on_unknown").and_then(|node| self::on_unknown(node, cx));
+    let why = node.get("why").and_then(|why| cx.text(why, "why")).map(str::to_owned);
+    let trials = node.get("tests").map(|tests| trial::read(tests, cx)).unwrap_or_default();
+    if let Some(actions) = &actions {
+        check_listed(&condition.condition, actions, cx);
+    }
+    if cx.mistakes.found.len() > before {
+        return (name, None);
+    }
+    let written = name.clone().zip(actions).map(|(name, actions)| Written {
+        name,
+        why,
+        place: node.place,
+        fingerprint: format!("{:?} {:?}", node.get("when").map(shape), node.get("unless").map(shape)),
+        unconditional: condition.condition.is_empty() && limit.is_none(),
+        condition: condition.condition,
+        limit,
+        actions,
+        stage,
+        mode,
+        on_unknown,
+        trials,
+    });
+    (name, written)
+}
+
+/// Reads without reporting: what is wrong follows from a mistake already told,
+/// but for what is wrong in any case.
+fn quietly<T>(cx: &mut Loader<'_>, read: impl FnOnce(&mut Loader<'_>) -> T) -> T {
+    let before = cx.mistakes.found.len();
+    let value = read(cx);
+    let mut index = 0;
+    cx.mistakes.found.retain(|mistake| {
+        index += 1;
+        index <= before || !mistake.message.starts_with("no variable")
+    });
+    value
+}
+
+fn rule_keys(entries: &[crate::yaml::Entry], cx: &mut Loader<'_>) {
+    for entry in entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
+        let is_check = crate::facts::Fact::named(&entry.key).is_some()
+            || crate::checks::REGISTRY.iter().any(|info| info.name == entry.key);
+        let remedy = if is_check {
+            "; a check stands under when: or unless:".to_owned()
+        } else if action::words().any(|word| word == entry.key) {
+            "; an action stands under then:".to_owned()
+        } else {
+            crate::values::near(&entry.key, KEYS)
+        };
+        cx.mistake(entry.key_place, format!("unknown key `{}` of a rule{remedy}", entry.key));
+    }
+}
+
+/// A word that can stand in a log, a metric's label and a command line.
+fn name(node: &Node, cx: &mut Loader<'_>) -> Option<String> {
+    let text = cx.text(node, "name")?;
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    if text.is_empty() || text.len() > 64 || !plain {
+        cx.mistake(node.place, format!("`{text}` is not a name: up to 64 letters, digits, `-`, `_` and `.`"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn stage(node: &Node, cx: &mut Loader<'_>) -> Option<Stage> {
+    let text = cx.text(node, "stage")?;
+    let stage = Stage::from_word(text);
+    if stage.is_none() {
+        let known = Stage::ALL.map(Stage::word);
+        let hint = crate::values::near(text, known);
+        let remedy = if text == "end" { "; `end` can't refuse: say message".to_owned() } else { hint };
+        cx.mistake(node.place, format!("`{text}` is not a stage: {}{remedy}", known.join(" ")));
+    }
+    stage
+}
+
+/// `mode:`, of a rule or a file.
+pub fn mode(node: &Node, cx: &mut Loader<'_>) -> Option<Mode> {
+    match cx.text(node, "mode")? {
+        "enforce" => Some(Mode::Enforce),
+        "observe" => Some(Mode::Observe),
+        other => {
+            let hint = crate::values::near(other, ["enforce", "observe"]);
+            cx.mistake(node.place, format!("`{other}` is not a mode: enforce observe{hint}"));
+            None
+        }
+    }
+}
+
+/// `on_unknown:`, of a rule or a file.
+pub fn on_unknown(node: &Node, cx: &mut Loader<'_>) -> Option<OnUnknown> {
+    match cx.text(node, "on_unknown")? {
+        "defer" => Some(OnUnknown::Defer),
+        "match" => Some(OnUnknown::Match),
+        "skip" => Some(OnUnknown::Skip),
+        other => {
+            let hint = crate::values::near(other, ["skip", "match", "defer"]);
+            cx.mistake(node.place, format!("`{other}` is not an on_unknown: skip match defer{hint}"));
+            None
+        }
+    }
+}
+
+/// The lists that the rule's own checks ask, where a match is sure to come from
+/// one of them.
+pub fn matched_lists(condition: &Condition) -> Vec<Arc<List>> {
+    condition.certain().into_iter().flat_map(AnyCheck::listed).collect()
+}
+
+/// `as_listed` needs to know which list is meant.
+fn check_listed(condition: &Condition, actions: &[(Action, Place)], cx: &mut Loader<'_>) {
+    for (action, place) in actions {
+        let mut wanted = Vec::new();
+        action.each(&mut |action| match action {
+            Action::AsListed => wanted.push(To::Action),
+            Action::Score(Change::AsListed) => wanted.push(To::Number),
+            _ => {}
+        });
+        for to in wanted {
+            let fitting = matched_lists(condition).iter().filter(|list| list.to() == Some(to)).count();
+            if fitting != 1 {
+                let found = if fitting == 0 { "asks none" } else { "asks several" };
+                cx.mistake(
+                    *place,
+                    format!(
+                        "as_listed needs one list with `to: {}` under `when`; this rule {found}",
+                        to.word()
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// A value without its places, to compare two.
+fn shape(node: &Node) -> String {
+    use crate::yaml::Value;
+    match &node.value {
+        Value::Scalar(scalar) => format!("{:?}{}", scalar.text, scalar.quoted),
+        Value::Seq(items) => format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(",")),
+        Value::Map(entries) => {
+            let shown: Vec<_> =
+                entries.iter().map(|entry| format!("{}:{}", entry.key, shape(&entry.value))).collect();
+            format!("{{{}}}", shown.join(","))
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The tests inside rule files, as written: what is given, what is expected.
+//! They are run by the engine, on a clock and counters of their own.
+
+use crate::facts::Fact;
+use crate::facts::Kind;
+use crate::lists::Pattern;
+use crate::lists::Subject;
+use crate::policy::action;
+use crate::quantity::parse_duration;
+use crate::quantity::parse_size;
+use crate::values::Loader;
+use crate::values::near;
+use crate::yaml::Entry;
+use crate::yaml::Node;
+use crate::yaml::Place;
+use std::time::Duration;
+
+/// The most mails one step may send.
+const MAX_TIMES: u64 = 1_000_000;
+
+/// The most recipients one mail of a test may have.
+const MAX_RECIPIENTS: u64 = 10_000;
+
+/// One test: steps that share clock and counters.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    pub place: Place,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub place: Place,
+    pub given: Given,
+    pub at: Option<jiff::civil::DateTime>,
+    pub after: Option<Duration>,
+    /// How often the mail is sent; only the last may match.
+    pub times: u64,
+    /// Actions that fail.
+    pub fails: Vec<String>,
+    pub expect: Vec<Expected>,
+    /// The rule that must have decided.
+    pub by: Option<String>,
+}
+
+/// What a mail is like. Each `given` of a test adds to the last.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// None takes a fact away.
+    pub facts: Vec<(Fact, Option<String>)>,
+    pub recipients: Option<Vec<String>>,
+    pub tags: Vec<String>,
+    pub score: Option<f64>,
+    /// Lines such as `Subject: hi`.
+    pub headers: Option<Vec<String>>,
+    /// File names.
+    pub attachments: Option<Vec<String>>,
+    pub body: Option<String>,
+    /// A file with a message, beside the rule file.
+    pub message: Option<(String, Place)>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Expected {
+    /// An action was done; with a text, the text it was done with.
+    Action(String, Option<ExpectedText>),
+    Headers(Vec<String>),
+    Match,
+    NoMatch,
+    /// Nothing refuses, discards or holds the mail.
+    Pass,
+    Score(f64),
+    Tags(Vec<String>),
+    Unknown,
+}
+
+#[derive(Clone, Debug)]
+pub enum ExpectedText {
+    Part(String),
+    Pattern(Pattern),
+}
+
+const STEP_KEYS: [&str; 7] = ["given", "at", "after", "times", "fails", "expect", "by"];
+
+/// Reads `tests:`.
+pub fn read(node: &Node, cx: &mut Loader<'_>) -> Vec<Trial> {
+    let Some(items) = node.as_seq() else {
+        cx.mistake(node.place, "tests are a list");
+        return Vec::new();
+    };
+    let mut trials = Vec::new();
+    for item in items {
+        let steps: Vec<_> = item.items().iter().map(|step| self::step(step, cx)).collect();
+        if let Some(steps) = steps.into_iter().collect::<Option<Vec<_>>>() {
+            trials.push(Trial { place: item.place, steps });
+        }
+    }
+    trials
+}
+
+fn step(node: &Node, cx: &mut Loader<'_>) -> Option<Step> {
+    let Some(entries) = node.as_map() else {
+        cx.mistake(node.place, format!("a step of a test is a map, not {}", node.form()));
+        return None;
+    };
+    let mut fine = cx.only_keys(entries, &STEP_KEYS, "a test");
+    let given = match node.get("given") {
+        Some(given) => self::given(given, cx),
+        None => Some(Given::default()),
+    };
+    let at = read_with(node, "at", "a time such as 2026-11-21 03:30", &mut fine, cx, date_time);
+    let after = read_with(node, "after", "a time such as 10m or 1d", &mut fine, cx, parse_duration);
+    let times = read_with(node, "times", "a number up to 1000000", &mut fine, cx, |text| {
+        text.parse().ok().filter(|times| (1..=MAX_TIMES).contains(times))
+    });
+    let fails = match node.get("fails") {
+        Some(fails) => fails.items().iter().map(|item| action_word(item, cx)).collect::<Option<Vec<_>>>(),
+        None => Some(Vec::new()),
+    };
+    let by = match node.get("by") {
+        Some(by) => Some(cx.text(by, "by")?.to_owned()),
+        None => None,
+    };
+    let Some(expect) = node.get("expect") else {
+        cx.mistake(node.place, "a test needs `expect`");
+        return None;
+    };
+    let expect = expected(expect, cx);
+    if !fine {
+        return None;
+    }
+    Some(Step {
+        place: node.place,
+        given: given?,
+        at,
+        after,
+        times: times.unwrap_or(1),
+        fails: fails?,
+        expect: expect?,
+        by,
+    })
+}
+
+fn read_with<T>(
+    node: &Node,
+    key: &str,
+    example: &str,
+    fine: &mut bool,
+    cx: &mut Loader<'_>,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<T> {
+    let value = node.get(key)?;
+    let text = value.as_text().unwrap_or_default();
+    let parsed = parse(text);
+    if parsed.is_none() {
+        cx.mistake(value.place, format!("`{text}` is not {example}"));
+        *fine = false;
+    }
+    parsed
+}
+
+/// `2026-11-21 03:30`, `2026-11-21T03:30:15`, `2026-11-21`.
+fn date_time(text: &str) -> Option<jiff::civil::DateTime> {
+    let joined = text.replacen(' ', "T", 1);
+    joined.parse().ok().or_else(|| Some(text.parse::<jiff::civil::Date>().ok()?.at(0, 0, 0, 0)))
+}
+
+/// Reads `given:`, of a step or of a file.
+pub fn given(node: &Node, cx: &mut Loader<'_>) -> Option<Given> {
+    let Some(entries) = node.as_map() else {
+        cx.mistake(node.place, format!("given is a map, not {}", node.form()));
+        return None;
+    };
+    let mut given = Given::default();
+    let before = cx.mistakes.found.len();
+    for entry in entries {
+        given.read(entry, cx);
+    }
+    (cx.mistakes.found.len() == before).then_some(given)
+}
+
+impl Given {
+    fn read(&mut self, entry: &Entry, cx: &mut Loader<'_>) {
+        let node = &entry.value;
+        match entry.key.as_str() {
+            "recipients" => self.recipients = recipients(node, cx),
+            "headers" => self.headers = texts(node, "a header line", cx),
+            "attachments" => self.attachments = attachments(node, cx),
+            "body" => self.body = cx.text(node, "body").map(str::to_owned),
+            "message" => self.message = cx.text(node, "message").map(|file| (file.to_owned(), node.place)),
+            "tag" => self.tags = texts(node, "a tag", cx).unwrap_or_default(),
+            "score" => self.score = crate::values::number(node, "score", cx),
+            "client" => cx.mistake(entry.key_place, "give client_address and client_name"),
+            name => match Fact::named(name) {
+                Some(fact) => self.fact(fact, node, cx),
+                None => {
+                    let known = Fact::all().map(Fact::name);
+                    let others = ["recipients", "headers", "attachments", "body", "message", "tag", "score"];
+                    let hint = near(name, known.chain(others));
+                    cx.mistake(entry.key_place, format!("nothing `{name}` to be given{hint}"));
+                }
+            },
+        }
+    }
+
+    fn fact(&mut self, fact: Fact, node: &Node, cx: &mut Loader<'_>) {
+        if node.as_word() == Some("absent") {
+            self.facts.push((fact, None));
+            return;
+        }
+        let Some(text) = cx.text(node, fact.name()) else {
+            return;
+        };
+        let value = match fact.info().kind {
+            Kind::Number => parse_size(text).map(|size| size.to_string()),
+            Kind::Ip => crate::facts::parse_ip(text).map(|ip| ip.to_string()),
+            Kind::Words(words) => words.contains(&text).then(|| text.to_owned()),
+            _ => Some(text.to_owned()),
+        };
+        if value.is_none() {
+            let expected = match fact.info().kind {
+                Kind::Words(words) => words.join(" "),
+                kind => format!("a {}", kind.word()),
+            };
+            cx.mistake(node.place, format!("`{text}` is no {}: {expected}", fact.name()));
+            return;
+        }
+        self.facts.push((fact, value));
+    }
+
+    /// Adds what a later step says.
+    pub fn add(&mut self, later: &Self) {
+        self.facts.extend(later.facts.iter().cloned());
+        self.tags.extend(later.tags.iter().cloned());
+        self.score = later.score.or(self.score);
+        // One recipient is a list of one, so the later of the two words counts.
+        if later.recipients.is_some() {
+            self.recipients.clone_from(&later.recipients);
+        } else if later.facts.iter().any(|(fact, _)| *fact == Fact::Recipient) {
+            self.recipients = None;
+        }
+        if later.headers.is_some() || later.message.is_some() {
+            self.headers.clone_from(&later.headers);
+            self.message.clone_from(&later.message);
+        }
+        if later.attachments.is_some() {
+            self.attachments.clone_from(&later.attachments);
+        }
+        if later.body.is_some() {
+            self.body.clone_from(&later.body);
+        }
+    }
+}
+
+/// Addresses, or how many.
+fn recipients(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<String>> {
+    let Some(number) = node.as_text().filter(|_| node.as_seq().is_none()) else {
+        return texts(node, "a recipient", cx);
+    };
+    match number.parse::<u64>() {
+        Ok(number) if (1..=MAX_RECIPIENTS).contains(&number) => {
+            Some((1..=number).map(|n| format!("user{n}@example.com")).collect())
+        }
+        _ => {
+            cx.mistake(
+                node.place,
+                format!(
+                    "`{number}` is neither a list of recipients nor their number (up to {MAX_RECIPIENTS})"
+                ),
+            );
+            None
+        }
+    }
+}
+
+fn attachments(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<String>> {
+    let name = |item: &Node, cx: &mut Loader<'_>| match item.as_map() {
+        None => cx.text(item, "a file name").map(str::to_owned),
+        Some(options) => {
+            cx.only_keys(options, &["name"], "an attachment");
+            item.get("name").and_then(Node::as_text).map(str::to_owned)
+        }
+    };
+    node.items().iter().map(|item| name(item, cx)).collect()
+}
+
+fn texts(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Vec<String>> {
+    node.items().iter().map(|item| cx.text(item, what).map(str::to_owned)).collect()
+}
+
+fn action_word(node: &Node, cx: &mut Loader<'_>) -> Option<String> {
+    let text = cx.text(node, "an action")?;
+    if action::words().any(|word| word == text) {
+        return Some(text.to_owned());
+    }
+    cx.mistake(node.place, format!("no action `{text}`{}", near(text, action::words())));
+    None
+}
+
+fn expected(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<Expected>> {
+    let Some(entries) = node.as_map() else {
+        return match node.as_text() {
+            Some("match") => Some(vec![Expected::Match]),
+            Some("no_match") => Some(vec![Expected::NoMatch]),
+            Some("unknown") => Some(vec![Expected::Unknown]),
+            Some("pass") => Some(vec![Expected::Pass]),
+            Some(word) if !action::words().any(|known| known == word) => {
+                let known = ["match", "no_match", "unknown", "pass"].into_iter().chain(action::words());
+                let hint = near(word, known);
+                cx.mistake(
+                    node.place,
+                    format!("`{word}` can't be expected: match, no_match, unknown, pass or an action{hint}"),
+                );
+                None
+            }
+            _ => action_word(node, cx).map(|word| vec![Expected::Action(word, None)]),
+        };
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let value = &entry.value;
+        let expected = match entry.key.as_str() {
+            // A list here is what the mail has in the end, a number or text what the action gave.
+            "score" => crate::values::number(value, "score", cx).map(Expected::Score),
+            "tags" => texts(value, "a tag", cx).map(Expected::Tags),
+            "headers" => texts(value, "a header line", cx).map(Expected::Headers),
+            word => {
+                if !action::words().any(|known| known == word) {
+                    cx.mistake(entry.key_place, format!("no action `{word}`{}", near(word, action::words())));
+                    return None;
+                }
+                expected_text(value, cx).map(|text| Expected::Action(word.to_owned(), Some(text)))
+            }
+        };
+        all.push(expected?);
+    }
+    Some(all)
+}
+
+fn expected_text(node: &Node, cx: &mut Loader<'_>) -> Option<ExpectedText> {
+    let text = cx.text(node, "an expected text")?;
+    if !(text.len() > 1 && text.starts_with('/')) {
+        return Some(ExpectedText::Part(text.to_owned()));
+    }
+    match Pattern::parse(text, node.as_word().is_none(), Subject::Text) {
+        Ok(pattern) => Some(ExpectedText::Pattern(pattern)),
+        Err(message) => {
+            cx.mistake(node.place, message);
+            None
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! What is kept of one key: the state of each window it was charged under.
+//!
+//! A key's limits can change, by a reload or because a list gives it others today.
+//! Each window keeps its own state until that is worth nothing again, so that going
+//! to and fro between two limits frees nothing; a window not met before starts with
+//! what the others know, so that it neither strands the key nor forgives it.
+
+use super::Answer;
+use super::clock::Nanos;
+use super::limits::Cells;
+use super::limits::Limits;
+use super::limits::MAX_WINDOWS;
+use super::limits::Window;
+use super::strict::Passed;
+use super::tokens;
+use std::time::Duration;
+
+/// The present limits and as many former windows; of these the oldest goes first.
+const MAX_KEPT: usize = 2 * MAX_WINDOWS;
+
+/// The load of a key that is at a limit.
+pub(super) const LIMITED: u64 = 1_000_000;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    kept: Vec<Kept>,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    window: Window,
+    held: Held,
+}
+
+#[derive(Clone, Debug)]
+enum Held {
+    /// Boxed, so that the common kind does not pay for it.
+    Strict(Box<Passed>),
+    /// The arrival time; see `tokens`.
+    Tokens(Nanos),
+}
+
+impl Entry {
+    /// Says whether `n` more would be allowed after `ahead` others of the same batch.
+    pub(super) fn weigh(&self, limits: &Limits, n: u64, ahead: u64, now: Nanos) -> Answer {
+        let weigh = |window: &Window| match self.held(window) {
+            Some(held) => held.weigh(window, n, ahead, now),
+            None => self.start(window, now).weigh(window, n, ahead, now),
+        };
+        let answers = limits.windows().iter().map(weigh);
+        answers.reduce(deciding).unwrap_or(UNLIMITED)
+    }
+
+    /// Counts `n` in each window, whether it fits or not.
+    pub(super) fn charge(&mut self, limits: &Limits, n: u64, now: Nanos) {
+        // All that are new begin with what the others knew before this charge.
+        let new = limits.windows().iter().filter(|window| self.held(window).is_none());
+        let new: Vec<Kept> =
+            new.map(|window| Kept { window: *window, held: self.start(window, now) }).collect();
+        for kept in new {
+            self.make_room(limits, now);
+            self.kept.push(kept);
+        }
+        for kept in self.kept.iter_mut().filter(|kept| limits.windows().contains(&kept.window)) {
+            kept.held.charge(&kept.window, n, now);
+        }
+    }
+
+    /// How near its limits the key is: 0 when nothing is used, [`LIMITED`] or above
+    /// when a window has no room for even one.
+    pub(super) fn load(&self, now: Nanos) -> u64 {
+        let part = |kept: &Kept| {
+            let used = u128::from(kept.held.used(&kept.window, now));
+            let part = (used * u128::from(LIMITED)).div_ceil(u128::from(kept.window.capacity().max(1)));
+            let limited = used >= u128::from(kept.window.capacity());
+            let part = u64::try_from(part).unwrap_or(u64::MAX);
+            if limited { part.max(LIMITED) } else { part.min(LIMITED - 1) }
+        };
+        self.kept.iter().map(part).max().unwrap_or(0)
+    }
+
+    fn held(&self, window: &Window) -> Option<&Held> {
+        self.kept.iter().find(|kept| kept.window == *window).map(|kept| &kept.held)
+    }
+
+    fn start(&self, window: &Window, now: Nanos) -> Held {
+        Held::start(window, self.known_use(window, now), now)
+    }
+
+    /// What the other windows say of a new one. What passed in a shorter time passed
+    /// in this one too; of a longer time its share is taken.
+    fn known_use(&self, window: &Window, now: Nanos) -> u64 {
+        let others = || self.kept.iter().map(|kept| (kept.window.period, kept));
+        let shorter =
+            others().filter(|(period, _)| *period <= window.period).max_by_key(|(period, _)| *period);
+        if let Some((_, kept)) = shorter {
+            return kept.held.used(&kept.window, now);
+        }
+        let Some((period, kept)) = others().min_by_key(|(period, _)| *period) else {
+            return 0;
+        };
+        let whole = u128::from(kept.held.used(&kept.window, now));
+        let share = (whole * window.period.as_nanos()).div_ceil(period.as_nanos().max(1));
+        u64::try_from(share).unwrap_or(u64::MAX)
+    }
+
+    fn make_room(&mut self, limits: &Limits, now: Nanos) {
+        let present = |window: &Window| limits.windows().contains(window);
+        self.kept.retain(|kept| present(&kept.window) || kept.held.used(&kept.window, now) > 0);
+        if self.kept.len() >= MAX_KEPT
+            && let Some(oldest) = self.kept.iter().position(|kept| !present(&kept.window))
+        {
+            self.kept.remove(oldest);
+        }
+        if self.kept.is_empty() {
+            self.kept.reserve_exact(limits.windows().len());
+        }
+    }
+}
+
+impl Held {
+    fn start(window: &Window, used: u64, now: Nanos) -> Self {
+        let mut held = if window.strict { Self::Strict(Box::default()) } else { Self::Tokens(0) };
+        if used > 0 {
+            held.charge(window, used.min(window.capacity()), now);
+        }
+        held
+    }
+
+    fn used(&self, window: &Window, now: Nanos) -> u64 {
+        match self {
+            Self::Strict(passed) => passed.count(window.period_nanos(), now),
+            Self::Tokens(arrival) => {
+                let cells = Cells::of(window);
+                let missing = tokens::missing(&cells, *arrival, now);
+                if missing >= cells.capacity {
+                    return window.capacity();
+                }
+                u64::from(missing).saturating_mul(cells.grain)
+            }
+        }
+    }
+
+    fn charge(&mut self, window: &Window, n: u64, now: Nanos) {
+        match self {
+            Self::Strict(passed) if n > 0 => passed.add(n, window.period_nanos(), now),
+            Self::Strict(_) => {}
+            Self::Tokens(arrival) => {
+                let cells = Cells::of(window);
+                let cost = cells.cost(n, window).unwrap_or(cells.capacity);
+                *arrival = match tokens::take(&cells, *arrival, cost, now) {
+                    Ok(next) => next,
+                    Err(_) => tokens::drain(&cells, *arrival, cost, now),
+                };
+            }
+        }
+    }
+
+    fn weigh(&self, window: &Window, n: u64, ahead: u64, now: Nanos) -> Answer {
+        let used = self.used(window, now).saturating_add(ahead);
+        // None: never. Zero: now.
+        let wait =
+            if n == 0 { Some(Duration::ZERO) } else { self.wait(window, n.saturating_add(ahead), now) };
+        let allowed = wait.is_some_and(|wait| wait.is_zero());
+        let with = used.saturating_add(n);
+        Answer {
+            allowed,
+            used: if allowed && !window.strict { with.min(window.capacity().max(used)) } else { with },
+            window: *window,
+            retry_after: wait.unwrap_or(window.period),
+            never: wait.is_none(),
+            remaining: window.capacity().saturating_sub(if allowed { with } else { used }),
+        }
+    }
+
+    fn wait(&self, window: &Window, n: u64, now: Nanos) -> Option<Duration> {
+        match self {
+            Self::Strict(passed) => passed.wait(n, window.allowed, window.period_nanos(), now),
+            Self::Tokens(arrival) => {
+                let cells = Cells::of(window);
+                let cost = cells.cost(n, window)?;
+                Some(tokens::take(&cells, *arrival, cost, now).err().unwrap_or(Duration::ZERO))
+            }
+        }
+    }
+}
+
+/// Of two windows' answers the one to tell: what refuses for longest, else the fullest.
+fn deciding(a: Answer, b: Answer) -> Answer {
+    let rank = |answer: &Answer| (!answer.allowed, answer.never, answer.retry_after);
+    let fuller = u128::from(b.used) * u128::from(a.window.capacity())
+        > u128::from(a.used) * u128::from(b.window.capacity());
+    match rank(&b).cmp(&rank(&a)) {
+        std::cmp::Ordering::Greater => b,
+        std::cmp::Ordering::Equal if fuller => b,
+        _ => a,
+    }
+}
+
+/// `Limits` always have a window; this is what none would mean.
+const UNLIMITED: Answer = Answer {
+    allowed: true,
+    used: 0,
+    window: Window { allowed: u64::MAX, period: Duration::MAX, burst: None, strict: false },
+    retry_after: Duration::ZERO,
+    never: false,
+    remaining: u64::MAX,
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Nanos = 1_800_000_000_000_000_000;
+
+    fn at(seconds: u64) -> Nanos {
+        NOW + seconds * 1_000_000_000
+    }
+
+    fn limits(text: &str) -> Limits {
+        text.parse().unwrap()
+    }
+
+    /// `used` came before, then `n` is weighed after so many seconds.
+    fn weighed(text: &str, used: u64, n: u64, after: u64) -> Answer {
+        let limits = limits(text);
+        let mut entry = Entry::default();
+        for _ in 0..used {
+            entry.charge(&limits, 1, NOW);
+        }
+        entry.weigh(&limits, n, 0, at(after))
+    }
+
+    #[test]
+    fn answers_say_how_much_is_used_and_when_to_come_back() {
+        // limits, used before, n, seconds later: allowed, used, wait, never, remaining
+        for (text, before, n, after, expected) in [
+            ("100/10m", 0, 1, 0, (true, 1, 0, false, 99)),
+            ("100/10m", 99, 1, 0, (true, 100, 0, false, 0)),
+            ("100/10m", 100, 1, 0, (false, 101, 6, false, 0)),
+            ("100/10m", 100, 1, 5, (false, 101, 1, false, 0)),
+            ("100/10m", 100, 1, 6, (true, 100, 0, false, 0)),
+            ("100/10m", 100, 50, 0, (false, 150, 300, false, 0)),
+            ("100/10m", 50, 51, 0, (false, 101, 6, false, 50)),
+            ("100/10m", 100, 1, 600, (true, 1, 0, false, 99)),
+            ("100/10m", 0, 101, 0, (false, 101, 600, true, 100)),
+            ("100/10m", 100, 0, 0, (true, 100, 0, false, 0)),
+            ("500/1d burst 50", 50, 1, 0, (false, 51, 173, false, 0)),
+            ("500/1d burst 50", 0, 51, 0, (false, 51, 86_400, true, 50)),
+            ("100/1h strict", 0, 1, 0, (true, 1, 0, false, 99)),
+            ("100/1h strict", 100, 1, 0, (false, 101, 3600, false, 0)),
+            ("100/1h strict", 100, 1, 3599, (false, 101, 1, false, 0)),
+            ("100/1h strict", 100, 1, 3600, (true, 1, 0, false, 99)),
+            ("100/1h strict", 130, 1, 0, (false, 131, 3600, false, 0)),
+            ("100/1h strict", 0, 101, 0, (false, 101, 3600, true, 100)),
+            ("1M/1h", 3, 1 << 20, 0, (false, (1 << 20) + 3, 1, false, (1 << 20) - 3)),
+        ] {
+            let answer = weighed(text, before, n, after);
+            let wait = answer.retry_after.as_nanos().div_ceil(1_000_000_000);
+            let found = (answer.allowed, answer.used, wait, answer.never, answer.remaining);
+            assert_eq!(found, expected, "{text}: {before} before, {n} after {after}s");
+        }
+    }
+
+    #[test]
+    fn the_wait_is_exactly_long_enough() {
+        for text in ["7/1h", "100/10m", "500/1d burst 50", "4096M/6m", "10/1h strict"] {
+            let limits = limits(text);
+            let mut entry = Entry::default();
+            entry.charge(&limits, limits.windows()[0].capacity(), NOW);
+            let refused = entry.weigh(&limits, 1, 0, NOW);
+            let wait = u64::try_from(refused.retry_after.as_nanos()).unwrap();
+            assert!(!entry.weigh(&limits, 1, 0, NOW + wait - 1).allowed, "{text}");
+            assert!(entry.weigh(&limits, 1, 0, NOW + wait).allowed, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_several_windows_the_one_that_refuses_longest_is_told() {
+        for (text, before, n, period) in [
+            ("100/10m, 200/1h, 500/1d", 10, 1, 600),
+            ("100/10m, 200/1h, 11/1d", 10, 1, 86_400),
+            ("10/10m, 10/1h", 10, 1, 3600),
+            ("10/1h, 10/10m", 10, 1, 3600),
+            ("10/1h, 5/10m", 10, 8, 600),
+        ] {
+            let answer = weighed(text, before, n, 0);
+            assert_eq!(answer.window.period.as_secs(), period, "{text}");
+        }
+    }
+
+    #[test]
+    fn large_requests_are_told_in_bytes() {
+        let limits = limits("4096M/6m");
+        let mut entry = Entry::default();
+        entry.charge(&limits, 1 << 30, NOW);
+        let answer = entry.weigh(&limits, 1 << 20, 0, NOW);
+        assert_eq!(
+            (answer.allowed, answer.used, answer.remaining),
+            (true, (1 << 30) + (1 << 20), (3 << 30) - (1 << 20))
+        );
+        let answer = entry.weigh(&limits, 4 << 30, 0, NOW);
+        assert_eq!((answer.allowed, answer.used, answer.retry_after.as_secs()), (false, 5 << 30, 90));
+        assert!(entry.weigh(&limits, (4 << 30) + 1, 0, NOW).never);
+    }
+
+    #[test]
+    fn changed_limits_neither_strand_a_key_nor_forgive_it() {
+        // old limits, used, new limits: used then, this one included
+        for (old, used, new, expected) in [
+            ("10/1h", 10, "100/1h", 11),
+            ("100/1h", 50, "10/1h", 11),
+            ("100/1h", 60, "100/10m", 11),
+            ("100/10m", 40, "100/1h", 41),
+            ("100/1h", 40, "100/1h strict", 41),
+            ("100/1h strict", 40, "100/1h", 41),
+            ("100/10m, 500/1d", 40, "100/10m, 600/1d", 41),
+        ] {
+            let mut entry = Entry::default();
+            entry.charge(&limits(old), used, NOW);
+            assert_eq!(entry.weigh(&limits(new), 1, 0, NOW).used, expected, "{old} to {new}");
+        }
+        let mut entry = Entry::default();
+        entry.charge(&limits("10/1h"), 10, NOW);
+        assert!(entry.weigh(&limits("100/1h"), 90, 0, NOW).allowed);
+    }
+
+    #[test]
+    fn going_to_and_fro_between_limits_frees_nothing() {
+        let (day, minute) = (limits("20/1d"), limits("20/1m"));
+        let mut entry = Entry::default();
+        for _ in 0..30 {
+            for limits in [&day, &minute] {
+                entry.charge(limits, 1, NOW);
+            }
+        }
+        assert!(!entry.weigh(&day, 1, 0, at(120)).allowed);
+        assert!(entry.weigh(&minute, 1, 0, at(120)).allowed);
+    }
+
+    #[test]
+    fn ever_new_limits_do_not_grow_a_key() {
+        let mut entry = Entry::default();
+        for n in 1..200 {
+            entry.charge(&limits(&format!("{n}/1d, {n}/1h")), 1, NOW);
+            assert!(entry.kept.len() <= MAX_KEPT);
+        }
+    }
+
+    #[test]
+    fn the_load_tells_the_idle_from_the_limited() {
+        for (text, used, after, expected) in [
+            ("10/1h", 0, 0, 0),
+            ("10/1h", 5, 0, LIMITED / 2),
+            ("10/1h", 10, 0, LIMITED),
+            ("10/1h", 10, 3600, 0),
+            ("10/1h, 10/1d", 10, 3600, LIMITED),
+            ("10/1h strict", 20, 0, 2 * LIMITED),
+            ("16777215G/1h strict", 1, 0, 1),
+        ] {
+            let mut entry = Entry::default();
+            entry.charge(&limits(text), used, NOW);
+            assert_eq!(entry.load(at(after)), expected, "{text} used {used} after {after}s");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What a part of a rule may see and say while it is read: the mistakes of its
+//! file, the lists and the tags of the policy.
+
+use crate::facts::Fact;
+use crate::facts::TagId;
+use crate::lists::Registry;
+use crate::yaml::Entry;
+use crate::yaml::Mistakes;
+use crate::yaml::Node;
+use crate::yaml::Place;
+
+/// Passed down while one file is read.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    pub mistakes: &'a mut Mistakes,
+    pub lists: &'a Registry,
+    /// The names of all tags of the policy, by their number.
+    pub tags: &'a mut Vec<String>,
+}
+
+impl Loader<'_> {
+    pub fn mistake(&mut self, place: Place, message: impl Into<String>) {
+        self.mistakes.add(place, message);
+    }
+
+    /// A tag's number, given out when it is first named.
+    pub fn tag(&mut self, name: &str) -> TagId {
+        let at = self.tags.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.tags.push(name.to_owned());
+            self.tags.len() - 1
+        });
+        TagId::try_from(at).unwrap_or(TagId::MAX)
+    }
+
+    /// The text of a scalar; a mistake when it is a list or a map.
+    pub fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        let text = node.as_text();
+        if text.is_none() {
+            self.mistake(node.place, format!("{what} is a text, not {}", node.form()));
+        }
+        text
+    }
+
+    /// A free text, which must not have lost its end to a comment.
+    pub fn whole_text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        let scalar = node.as_scalar();
+        if scalar.is_some_and(|scalar| scalar.cut) {
+            self.mistake(node.place, "the text is cut at ` #`: quote it");
+        }
+        self.text(node, what)
+    }
+
+    /// The fact that a value names.
+    pub fn fact(&mut self, node: &Node, what: &str) -> Option<Fact> {
+        let name = self.text(node, what)?;
+        let fact = Fact::named(name);
+        if fact.is_none() {
+            let hint = near(name, Fact::all().map(Fact::name));
+            self.mistake(node.place, format!("no attribute `{name}`{hint}"));
+        }
+        fact
+    }
+
+    /// A mistake for each key that is not among `known`; true when all are.
+    pub fn only_keys(&mut self, entries: &[Entry], known: &[&str], of: &str) -> bool {
+        let mut all = true;
+        for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
+            let hint = near(&entry.key, known.iter().copied());
+            self.mistake(entry.key_place, format!("unknown option `{}` of {of}{hint}", entry.key));
+            all = false;
+        }
+        all
+    }
+}
+
+/// `; did you mean …?` when a known name is near enough, else nothing.
+pub fn near<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
+        .min()
+        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_name_is_offered_and_a_far_one_is_not() {
+        assert_eq!(near("sasl_usrname", ["sasl_username", "sender"]), "; did you mean `sasl_username`?");
+        assert_eq!(near("prepend", ["reject", "permit"]), "");
+    }
+}

@@ -1,0 +1,20 @@
+//! How a condition's value is written, and whether a fact fits it: texts by
+//! their form, numbers, words. Shared by all checks.
+
+mod loader;
+mod lookup;
+mod number;
+mod text;
+mod words;
+
+pub use loader::Loader;
+pub use loader::near;
+pub use lookup::Lookup;
+pub use lookup::query;
+pub use number::NumberTest;
+pub use number::number;
+pub use text::TextTest;
+pub use text::Way;
+pub use text::list;
+pub use text::subject;
+pub use words::WordTest;

@@ -1,0 +1,61 @@
+//! Words from a closed set: `direction: outbound`, `[inbound, bounce]`, `present`.
+
+use super::Loader;
+use super::near;
+use crate::yaml::Node;
+
+/// A condition on a word.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum WordTest {
+    Absent,
+    OneOf(Vec<&'static str>),
+    Present,
+}
+
+impl WordTest {
+    pub fn parse(
+        node: &Node,
+        name: &str,
+        words: &'static [&'static str],
+        cx: &mut Loader<'_>,
+    ) -> Option<Self> {
+        match node.as_word() {
+            Some("present") => return Some(Self::Present),
+            Some("absent") => return Some(Self::Absent),
+            _ => {}
+        }
+        let node = match node.as_map() {
+            None => node,
+            Some(entries) => {
+                cx.only_keys(entries, &["is"], name);
+                node.get("is")?
+            }
+        };
+        let found: Vec<_> = node.items().iter().map(|item| word(item, name, words, cx)).collect();
+        found.into_iter().collect::<Option<Vec<_>>>().map(Self::OneOf)
+    }
+
+    /// `value` in lower case; None when it is not known.
+    pub fn matches(&self, value: Option<&str>) -> bool {
+        match self {
+            Self::Absent => value.is_none(),
+            Self::OneOf(words) => value.is_some_and(|value| words.contains(&value)),
+            Self::Present => value.is_some(),
+        }
+    }
+}
+
+fn word(
+    node: &Node,
+    name: &str,
+    words: &'static [&'static str],
+    cx: &mut Loader<'_>,
+) -> Option<&'static str> {
+    let text = cx.text(node, name)?;
+    let found = words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied();
+    if found.is_none() {
+        let hint = near(text, words.iter().copied());
+        cx.mistake(node.place, format!("`{text}` is not a {name}: {}{hint}", words.join(" ")));
+    }
+    found
+}

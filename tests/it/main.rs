@@ -1,0 +1,18 @@
+//! gatepost between its real peers: a private Postfix, a sink as the next hop,
+//! SMTP clients of ours and of others. One binary, so that it links once.
+//!
+//! Each test starts an instance of its own on free ports below a temporary
+//! folder; nothing of the system's Postfix is read or touched. Postfix must be
+//! installed and the tests must run as root (its master drops privileges).
+
+mod postfix_actions;
+mod postfix_examples;
+mod postfix_hostile;
+mod postfix_joined;
+mod postfix_local;
+mod postfix_message;
+mod postfix_reload;
+mod postfix_restrictions;
+mod postfix_sessions;
+mod rig;
+mod rig_itself;

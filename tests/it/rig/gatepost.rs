@@ -1,0 +1,170 @@
+//! The program under test: the built binary with a configuration of its own.
+
+use super::http;
+use super::port;
+use super::program;
+use super::until;
+use super::within;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// What Postfix and gatepost speak over.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Sockets {
+    #[default]
+    Inet,
+    Unix,
+}
+
+pub struct Gatepost {
+    /// As Postfix writes them: `inet:127.0.0.1:13001`, `unix:/…/policy`.
+    pub policy: String,
+    pub milter: String,
+    pub http: u16,
+    child: Child,
+    dir: TempDir,
+}
+
+impl Gatepost {
+    /// Writes the rule files, runs `serve` and waits until it is ready. `more`
+    /// are top-level keys for `gatepost.yaml` beside `listen` and `policy_dir`.
+    pub fn start(files: &[(&str, &str)], more: &str, sockets: Sockets) -> Self {
+        let dir = folder();
+        let (policy, milter) = match sockets {
+            Sockets::Inet => {
+                (format!("inet:127.0.0.1:{}", port::free()), format!("inet:127.0.0.1:{}", port::free()))
+            }
+            Sockets::Unix => {
+                let path = dir.path().display();
+                (format!("unix:{path}/policy"), format!("unix:{path}/milter"))
+            }
+        };
+        let http = port::free();
+        // smtpd connects as user postfix.
+        let mode = if sockets == Sockets::Unix { ", mode: \"0666\"" } else { "" };
+        let config = format!(
+            "listen:\n  policy: [{{address: \"{policy}\"{mode}}}]\n  milter: [{{address: \"{milter}\"{mode}}}]\n  \
+             http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: policy.d\n{more}\n"
+        );
+        Self::run(dir, files, &config, policy, milter, http)
+    }
+
+    /// With a whole `gatepost.yaml`, whose first sockets are `policy` and `milter`.
+    pub fn configured(files: &[(&str, &str)], config: &str, policy: &str, milter: &str, http: u16) -> Self {
+        Self::run(folder(), files, config, policy.to_owned(), milter.to_owned(), http)
+    }
+
+    fn run(
+        dir: TempDir,
+        files: &[(&str, &str)],
+        config: &str,
+        policy: String,
+        milter: String,
+        http: u16,
+    ) -> Self {
+        let rules = dir.path().join("policy.d");
+        fs::create_dir(&rules).unwrap();
+        for (name, text) in files {
+            fs::write(rules.join(name), text).unwrap();
+        }
+        let config_file = dir.path().join("gatepost.yaml");
+        fs::write(&config_file, config).unwrap();
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .args(["serve", "--config"])
+            .arg(&config_file)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut gatepost = Self { policy, milter, http, child, dir };
+        gatepost.wait_ready();
+        gatepost
+    }
+
+    fn wait_ready(&mut self) {
+        until("gatepost to be ready", || {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("gatepost ended with {status} instead of serving:\n{}", self.log());
+            }
+            http::get(self.http, "/readyz").filter(|(status, _)| *status == 200)
+        });
+    }
+
+    /// All it has written so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits for a line that matches, and gives it.
+    #[track_caller]
+    pub fn wait_log(&self, pattern: &str) -> String {
+        super::postfix::wait_line(pattern, || self.log())
+    }
+
+    /// How many lines match now.
+    pub fn count_log(&self, pattern: &str) -> usize {
+        let pattern = regex::Regex::new(pattern).unwrap();
+        self.log().lines().filter(|line| pattern.is_match(line)).count()
+    }
+
+    /// Replaces or adds a rule file; nothing notices before a reload.
+    pub fn write_rules(&self, name: &str, text: &str) {
+        fs::write(self.dir.path().join("policy.d").join(name), text).unwrap();
+    }
+
+    /// Sum of a metric over those series whose line contains every one of `labels`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
+        let (_, body) = http::get(self.http, "/metrics")?;
+        let lines = body.lines().filter(|line| {
+            let rest = line.strip_prefix(name).unwrap_or("");
+            rest.starts_with([' ', '{']) && labels.iter().all(|label| rest.contains(label))
+        });
+        let values: Vec<f64> = lines.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// `TERM`, `HUP`, `KILL`.
+    pub fn signal(&self, name: &str) {
+        program::signal(name, self.child.id());
+    }
+
+    /// Sends HUP and waits until the metrics know a rule of this name.
+    #[track_caller]
+    pub fn reload_until_rule(&self, name: &str) {
+        self.signal("HUP");
+        let label = format!("rule=\"{name}\"");
+        until(&format!("rule {name} after the reload"), || {
+            let (_, body) = http::get(self.http, "/metrics")?;
+            body.contains(&label).then_some(())
+        });
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+        within(limit, || self.child.try_wait().unwrap()).expect("gatepost to exit in time")
+    }
+}
+
+impl Drop for Gatepost {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Searchable for user postfix.
+fn folder() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("gatepost-").tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}

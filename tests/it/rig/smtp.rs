@@ -1,0 +1,152 @@
+//! A blocking SMTP client for dialogues: says exactly what it is told, so that
+//! a test can be as rude as strangers are.
+
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Outside `mynetworks` (127.0.0.1/32), and no interface of Postfix's own.
+pub const OUTSIDE: &str = "127.0.0.2";
+/// In `mynetworks`.
+pub const INSIDE: &str = "127.0.0.1";
+
+/// One reply, its lines joined.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub code: u16,
+    /// Without the codes' column; lines joined by LF.
+    pub text: String,
+}
+
+impl Answer {
+    #[track_caller]
+    pub fn expect(self, code: u16) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_text(self, code: u16, part: &str) -> Self {
+        assert!(self.code == code && self.text.contains(part), "not {code} … {part}: {self:?}");
+        self
+    }
+}
+
+pub struct Smtp {
+    stream: TcpStream,
+    reader: BufReader<TcpStream>,
+}
+
+impl Smtp {
+    /// Connects, and reads nothing yet (the haproxy port wants to hear first).
+    pub fn connect(source: &str, port: u16) -> Self {
+        let stream = connect_from(source, port);
+        // Postfix at its slowest: a policy client that gives up after two tries.
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let reader = BufReader::new(stream.try_clone().unwrap());
+        Self { stream, reader }
+    }
+
+    /// From outside, banner read, EHLO said.
+    pub fn greeted(port: u16) -> Self {
+        Self::greeted_from(OUTSIDE, port)
+    }
+
+    pub fn greeted_from(source: &str, port: u16) -> Self {
+        let mut client = Self::connect(source, port);
+        client.read().expect(220);
+        client.say("EHLO client.example").expect(250);
+        client
+    }
+
+    /// Bytes as they are.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// A line, and the reply to it.
+    #[track_caller]
+    pub fn say(&mut self, line: &str) -> Answer {
+        self.send(format!("{line}\r\n"));
+        self.read()
+    }
+
+    /// The next reply.
+    #[track_caller]
+    pub fn read(&mut self) -> Answer {
+        self.try_read().expect("a reply from Postfix")
+    }
+
+    /// None when the server has hung up.
+    pub fn try_read(&mut self) -> Option<Answer> {
+        let mut lines = Vec::new();
+        loop {
+            let mut line = String::new();
+            if self.reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end();
+            let code = line.get(..3)?.parse().ok()?;
+            lines.push(line.get(4..).unwrap_or("").to_owned());
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Some(Answer { code, text: lines.join("\n") });
+            }
+        }
+    }
+
+    /// True once the other side has closed.
+    pub fn is_hung_up(&mut self) -> bool {
+        self.try_read().is_none()
+    }
+
+    #[track_caller]
+    pub fn mail(&mut self, from: &str) -> Answer {
+        self.say(&format!("MAIL FROM:<{from}>"))
+    }
+
+    #[track_caller]
+    pub fn rcpt(&mut self, to: &str) -> Answer {
+        self.say(&format!("RCPT TO:<{to}>"))
+    }
+
+    /// MAIL and RCPTs, all of which must be accepted.
+    #[track_caller]
+    pub fn envelope(&mut self, from: &str, to: &[&str]) {
+        self.mail(from).expect(250);
+        for to in to {
+            self.rcpt(to).expect(250);
+        }
+    }
+
+    /// DATA and a message; the answer to its end.
+    #[track_caller]
+    pub fn data(&mut self, message: &str) -> Answer {
+        self.say("DATA").expect(354);
+        self.send(message);
+        self.say(".")
+    }
+
+    /// A whole transaction; the answer to its end.
+    #[track_caller]
+    pub fn deliver(&mut self, from: &str, to: &[&str], message: &str) -> Answer {
+        self.envelope(from, to);
+        self.data(message)
+    }
+}
+
+/// std can't bind an outgoing socket; tokio can, and gives it back blocking.
+fn connect_from(source: &str, port: u16) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        let stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        stream.unwrap_or_else(|error| panic!("connect {source} to port {port}: {error}")).into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
