@@ -3,6 +3,8 @@
 //! Every claim is a ratio to something bare, taken in rounds that alternate in
 //! one run, since absolute numbers say more of a machine than of a program.
 
+#![allow(unreachable_pub, reason = "a program's modules say `pub` for what others use")]
+
 mod areas;
 mod compare;
 mod gatepost;
@@ -21,6 +23,7 @@ mod socket;
 use areas::Bench;
 use areas::Scale;
 use report::Report;
+use report::complain;
 use report::line;
 use std::process::ExitCode;
 
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
     let mut words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == "role") {
         if let Err(error) = roles::run(&words[1..]) {
-            eprintln!("{}: {error}", words[1..].join(" "));
+            complain(&format!("{}: {error}", words[1..].join(" ")));
             return ExitCode::FAILURE;
         }
         return ExitCode::SUCCESS;
@@ -53,7 +56,7 @@ fn main() -> ExitCode {
         for (name, what, _) in areas::AREAS {
             line(&format!("  {name:<10} {what}"));
         }
-        let wrong = unknown.map(|word| eprintln!("no bench `{word}`"));
+        let wrong = unknown.map(|word| complain(&format!("no bench `{word}`")));
         return if wrong.is_some() { ExitCode::from(2) } else { ExitCode::SUCCESS };
     }
     let mut bench = Bench { report: Report::default(), scale: Scale::new(quick), null };

@@ -98,3 +98,7 @@ pub fn line(text: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}").and_then(|()| out.flush());
 }
+
+pub fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
