@@ -42,8 +42,9 @@ const IDLE_CONNECTIONS: usize = 10_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
     pub rounds: usize,
+    /// Of a turn, of which a round has two.
     pub window: Duration,
-    /// Sent by smtp-source in a round.
+    /// Sent by smtp-source in a turn.
     pub messages: usize,
 }
 
@@ -57,8 +58,8 @@ pub struct Bench {
 impl Scale {
     pub fn new(quick: bool) -> Self {
         match quick {
-            true => Self { rounds: 3, window: Duration::from_millis(300), messages: 100 },
-            false => Self { rounds: 9, window: Duration::from_millis(1000), messages: 500 },
+            true => Self { rounds: 3, window: Duration::from_millis(200), messages: 100 },
+            false => Self { rounds: 7, window: Duration::from_millis(600), messages: 400 },
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rounds in which each takes its turn, and what comes of them: the median of
+//! Rounds in which each takes two turns, and what comes of them: the median of
 //! the ratios within a round. What slows the machine down for a while slows both.
 
 use std::io;
@@ -24,16 +24,14 @@ pub fn compare(
 ) -> io::Result<Comparison> {
     let mut of_ours = Vec::new();
     let mut of_references = vec![Vec::new(); references.len()];
-    for round in 0..rounds {
-        // Ours is first in one round, last in the next.
-        if round % 2 == 0 {
-            of_ours.push(ours()?);
-        }
-        for (measure, found) in references.iter_mut().zip(&mut of_references) {
-            found.push(measure()?);
-        }
-        if round % 2 == 1 {
-            of_ours.push(ours()?);
+    for _ in 0..rounds {
+        // There and back, so that no one gains by coming after another.
+        let first = ours()?;
+        let there = references.iter_mut().map(|measure| measure()).collect::<io::Result<Vec<f64>>>()?;
+        let back = references.iter_mut().rev().map(|measure| measure()).collect::<io::Result<Vec<f64>>>()?;
+        of_ours.push((first + ours()?) / 2.0);
+        for ((found, there), back) in of_references.iter_mut().zip(there).zip(back.iter().rev()) {
+            found.push((there + back) / 2.0);
         }
     }
     let medians: Vec<f64> = of_references.iter().map(|found| median(found)).collect();
