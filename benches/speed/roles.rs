@@ -1,0 +1,72 @@
+//! What a child process does: serve, or ask and print what it measured.
+
+use crate::milter;
+use crate::milter::Agreed;
+use crate::noop;
+use crate::policy;
+use crate::requests::mix;
+use crate::socket::Address;
+use std::future::Future;
+use std::io;
+use std::io::Write as _;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+use tokio::runtime::Builder;
+
+pub fn run(words: &[String]) -> io::Result<()> {
+    let word = |at: usize| words.get(at).map_or("", String::as_str);
+    let number = |at: usize| word(at).parse::<usize>().map_err(io::Error::other);
+    let address = Address::parse(word(1))?;
+    match word(0) {
+        "echo" => on_threads(number(2)?, async move { policy::echo(&address).await }),
+        "noop" => {
+            let agreed = words.get(3..).and_then(Agreed::from_words);
+            let agreed = agreed.ok_or_else(|| io::Error::other("expected what was agreed on"))?;
+            on_threads(number(2)?, async move { noop::serve(&address, agreed).await })
+        }
+        "ask" => {
+            let (connections, window) = (number(2)?, millis(number(3)?));
+            print(on_threads(1, async move { policy::load(&address, connections, window, seed()).await })?)
+        }
+        "mail" => {
+            let (connections, per_session, window) = (number(2)?, number(3)?, millis(number(4)?));
+            print(on_threads(
+                1,
+                async move { milter::load(&address, connections, per_session, window).await },
+            )?)
+        }
+        "idle" => {
+            let (connections, pause) = (number(2)?, millis(number(3)?));
+            let opened = || writeln!(io::stdout(), "opened").unwrap_or_default();
+            let answered =
+                on_threads(1, async move { policy::idle(&address, connections, pause, opened).await })?;
+            // The parent has looked at the server in between.
+            writeln!(io::stdout(), "{answered}")
+        }
+        other => Err(io::Error::other(format!("no role `{other}`"))),
+    }
+}
+
+/// The runtime with one thread is tokio's own for that, not a pool of one.
+pub fn on_threads<T>(threads: usize, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let mut builder = if threads == 1 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build()?.block_on(work)
+}
+
+fn print((count, others, time): (u64, u64, Duration)) -> io::Result<()> {
+    writeln!(io::stdout(), "{count} {others} {}", time.as_nanos())
+}
+
+fn millis(count: usize) -> Duration {
+    Duration::from_millis(count as u64)
+}
+
+/// Another one for each process.
+fn seed() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    mix(now.as_nanos() as u64) as u32
+}
