@@ -151,7 +151,10 @@ mod tests {
             ..Decision::default()
         };
         let line = decision.line();
-        assert!(line.starts_with("recipient reject id=1a rule=helo-is-us because=\"helo_name `a b` fits\""), "{line}");
+        assert!(
+            line.starts_with("recipient reject id=1a rule=helo-is-us because=\"helo_name `a b` fits\""),
+            "{line}"
+        );
         assert!(!line.contains('\n') && !line.contains("queue_id"), "{line}");
     }
 }

@@ -9,12 +9,12 @@ use super::Bindings;
 use super::Check;
 use super::Context;
 use super::Needs;
+use super::Quantifier;
 use super::Truth;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Kind;
 use crate::facts::Stage;
-use crate::facts::TagId;
 use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::Query;
@@ -24,6 +24,7 @@ use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
 use crate::values::WordTest;
+use crate::values::as_asked;
 use crate::values::query;
 use crate::values::subject;
 use crate::yaml::Entry;
@@ -42,18 +43,10 @@ pub struct FactCheck {
     pub place: Place,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Quantifier {
-    Every,
-    Some,
-}
-
 #[derive(Clone, Debug)]
 pub(super) enum Test {
     Number(NumberTest),
     Present(bool),
-    /// Tags of the recipients: `recipient: {every: {tag: x}}`.
-    Tags(Vec<TagId>),
     Text(TextTest),
     Words(WordTest),
 }
@@ -64,23 +57,15 @@ impl Check for FactCheck {
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let fact = Fact::named(&entry.key)?;
         let of_recipient = matches!(fact, Fact::Recipient | Fact::RecipientDomain);
-        let mut node = &entry.value;
-        let mut quantifier = None;
-        for (word, meant) in [("every", Quantifier::Every), ("some", Quantifier::Some)] {
-            let Some(inner) = node.get(word) else {
-                continue;
-            };
-            if !of_recipient {
-                cx.mistake(
-                    node.place,
-                    format!("`{word}` is for recipients; there is one {} only", fact.name()),
-                );
-                return None;
-            }
-            cx.only_keys(node.as_map().unwrap_or_default(), &[word], &entry.key);
-            node = inner;
-            quantifier = Some(meant);
-            break;
+        let (node, quantifier) = match of_recipient {
+            true => Quantifier::split(&entry.value, &entry.key, cx),
+            false => (&entry.value, None),
+        };
+        if let Some(word) =
+            ["every", "some"].into_iter().find(|word| !of_recipient && node.get(word).is_some())
+        {
+            cx.mistake(node.place, format!("`{word}` is for recipients; there is one {} only", fact.name()));
+            return None;
         }
         let test = Test::parse(fact, node, cx)?;
         Some(Self { fact, test, quantifier, place: entry.key_place })
@@ -98,22 +83,14 @@ impl Check for FactCheck {
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
         let facts = cx.facts;
         if self.asks_each(cx) {
-            let mut each = facts
-                .recipients
-                .iter()
-                .enumerate()
-                .map(|(index, address)| self.fits_recipient(index, address, cx));
-            return match self.quantifier {
-                Some(Quantifier::Some) => each.any(|fits| fits).into(),
-                _ => (!facts.recipients.is_empty() && each.all(|fits| fits)).into(),
-            };
+            let each = facts.recipients.iter().map(|address| self.fits_recipient(address, cx));
+            return self.quantifier.is_some_and(|quantifier| quantifier.holds(each)).into();
         }
         match &self.test {
             Test::Number(test) => {
                 facts.number(self.fact).is_some_and(|n| test.matches(n as f64, facts)).into()
             }
             Test::Present(expected) => (facts.is_known(self.fact) == *expected).into(),
-            Test::Tags(tags) => tags.iter().any(|tag| cx.known.has_tag(*tag)).into(),
             Test::Text(test) => test.matches(query(facts, self.fact).as_ref(), facts).into(),
             Test::Words(test) => test.matches(facts.folded(self.fact)).into(),
         }
@@ -122,8 +99,8 @@ impl Check for FactCheck {
     fn because(&self, cx: &Context<'_>) -> String {
         let name = self.fact.name();
         if self.asks_each(cx) {
-            let quantifier = if self.quantifier == Some(Quantifier::Some) { "some" } else { "every" };
-            return format!("{name}, {quantifier} of {}", cx.facts.recipients.len());
+            let word = self.quantifier.map_or("every", Quantifier::word);
+            return format!("{name}, {word} of {}", cx.facts.recipients.len());
         }
         let Some(value) = query(cx.facts, self.fact) else {
             return format!("{name} is not known");
@@ -149,7 +126,7 @@ impl Check for FactCheck {
         let mut bind = |query: &Query<'_>| match self.way(query, cx.facts) {
             Some(Way::Pattern(pattern)) if pattern.is_regex() => bindings.extend(pattern.captures(query)),
             Some(Way::Listed(list)) => {
-                if let Some(hit) = list.lookup(query) {
+                if let Some(hit) = list.lookup(&as_asked(list, query)) {
                     bindings.extend(hit.captures);
                     bindings.push(("entry".into(), hit.entry));
                     if let Some(value) = hit.value {
@@ -177,11 +154,6 @@ impl Test {
             (_, Some("absent")) => return Some(Self::Present(false)),
             _ => {}
         }
-        if let (Fact::Recipient, Some(tags)) = (fact, node.get("tag")) {
-            cx.only_keys(node.as_map().unwrap_or_default(), &["tag"], fact.name());
-            let names: Option<Vec<_>> = tags.items().iter().map(|item| cx.text(item, "a tag")).collect();
-            return Some(Self::Tags(names?.into_iter().map(|name| cx.tag(name)).collect()));
-        }
         match fact.info().kind {
             Kind::Number => NumberTest::parse(node, fact.name(), cx).map(Self::Number),
             Kind::Words(words) => WordTest::parse(node, fact.name(), words, cx).map(Self::Words),
@@ -196,10 +168,6 @@ impl FactCheck {
             Test::Text(test) => test.lists().cloned().collect(),
             _ => Vec::new(),
         }
-    }
-
-    pub fn reads_tags(&self) -> bool {
-        matches!(self.test, Test::Tags(_))
     }
 
     /// Whether it asks about recipients without saying how many of them.
@@ -226,7 +194,7 @@ impl FactCheck {
     pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
         let value = query(cx.facts, self.fact)?;
         match self.way(&value, cx.facts)? {
-            Way::Listed(list) => list.lookup(&value),
+            Way::Listed(list) => list.lookup(&as_asked(list, &value)),
             _ => None,
         }
     }
@@ -242,17 +210,12 @@ impl FactCheck {
         self.quantifier.is_some() && cx.stage >= Stage::Data
     }
 
-    fn fits_recipient(&self, index: usize, address: &str, cx: &Context<'_>) -> bool {
+    fn fits_recipient(&self, address: &str, cx: &Context<'_>) -> bool {
         let text = self.part_of(address);
         let folded = text.to_ascii_lowercase();
         let query = Query { text, folded: &folded, ip: None };
         match &self.test {
             Test::Present(expected) => !text.is_empty() == *expected,
-            Test::Tags(tags) => {
-                let own = cx.known.recipients.get(index);
-                tags.iter()
-                    .any(|tag| cx.known.has_tag(*tag) || own.is_some_and(|marks| marks.tags.contains(tag)))
-            }
             Test::Text(test) => test.matches(Some(&query), cx.facts),
             Test::Number(_) | Test::Words(_) => false,
         }

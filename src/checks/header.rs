@@ -48,6 +48,7 @@ use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
+use crate::values::as_asked;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use std::sync::Arc;
@@ -252,7 +253,7 @@ impl Field {
                     bindings.extend(pattern.captures(&query))
                 }
                 Some(Way::Listed(list)) => {
-                    let entry = list.lookup(&query).map(|hit| hit.entry).unwrap_or_default();
+                    let entry = list.lookup(&as_asked(list, &query)).map(|hit| hit.entry).unwrap_or_default();
                     bindings.push(("entry".into(), entry));
                 }
                 _ => continue,

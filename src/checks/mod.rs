@@ -37,6 +37,7 @@ use crate::state::Answer;
 use crate::values::Loader;
 use crate::values::near;
 use crate::yaml::Entry;
+use crate::yaml::Node;
 use std::sync::Arc;
 
 /// What a condition came to. Three-valued: all is the least, any the greatest,
@@ -107,6 +108,41 @@ pub struct Question {
     pub limits: Arc<crate::state::Limits>,
     pub n: u64,
     pub count: Count,
+}
+
+/// How many of several recipients must fit.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Quantifier {
+    Every,
+    Some,
+}
+
+impl Quantifier {
+    /// Takes `every:` or `some:` off a value.
+    fn split<'n>(node: &'n Node, name: &str, cx: &mut Loader<'_>) -> (&'n Node, Option<Self>) {
+        for (word, meant) in [("every", Self::Every), ("some", Self::Some)] {
+            if let Some(inner) = node.get(word) {
+                cx.only_keys(node.as_map().unwrap_or_default(), &[word], name);
+                return (inner, Some(meant));
+            }
+        }
+        (node, None)
+    }
+
+    /// A mail without recipients fits neither.
+    fn holds(self, mut each: impl Iterator<Item = bool>) -> bool {
+        match self {
+            Self::Every => each.next().is_some_and(|first| first && each.all(|fits| fits)),
+            Self::Some => each.any(|fits| fits),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Every => "every",
+            Self::Some => "some",
+        }
+    }
 }
 
 /// What a limit counts.
@@ -308,7 +344,6 @@ impl AnyCheck {
     /// Whether its answer may differ between what is enforced and what is observed.
     pub fn reads_known(&self) -> bool {
         matches!(self, Self::Score(_) | Self::Tag(_))
-            || matches!(self, Self::Fact(check) if check.reads_tags())
     }
 
     /// The tags it asks for.

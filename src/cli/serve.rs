@@ -122,7 +122,12 @@ struct Daemon {
     config: Config,
 }
 
-async fn serve(path: Option<PathBuf>, config: Config, loaded: Loaded, journal: Journal) -> Result<(), Trouble> {
+async fn serve(
+    path: Option<PathBuf>,
+    config: Config,
+    loaded: Loaded,
+    journal: Journal,
+) -> Result<(), Trouble> {
     let metrics = Arc::new(Metrics::new(Timestamp::now()));
     let (stopper, shutdown) = Shutdown::new();
     warn(&loaded, &config);
@@ -153,7 +158,11 @@ async fn serve(path: Option<PathBuf>, config: Config, loaded: Loaded, journal: J
         bound.push((bind(listens).await?, service(listens, Decides::Message), Interface::Policy));
     }
     for listens in &config.milter {
-        bound.push((bind(&listens.listener).await?, service(&listens.listener, listens.decides), Interface::Milter));
+        bound.push((
+            bind(&listens.listener).await?,
+            service(&listens.listener, listens.decides),
+            Interface::Milter,
+        ));
     }
     let ready = Arc::new(AtomicBool::new(false));
     let (stop_http, http_stopped) = watch::channel(false);
@@ -197,7 +206,12 @@ async fn bind(listens: &Listens) -> Result<Listener, Trouble> {
 }
 
 impl Daemon {
-    async fn run(mut self, tasks: &mut JoinSet<()>, stopper: Stopper, ready: &AtomicBool) -> Result<(), Trouble> {
+    async fn run(
+        mut self,
+        tasks: &mut JoinSet<()>,
+        stopper: Stopper,
+        ready: &AtomicBool,
+    ) -> Result<(), Trouble> {
         let trouble = |error: std::io::Error| Trouble::World(format!("can't wait for signals: {error}"));
         let mut hangup = signal(SignalKind::hangup()).map_err(trouble)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(trouble)?;

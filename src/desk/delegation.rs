@@ -54,11 +54,14 @@ impl Desk {
     /// Answers one policy request: attributes in the order sent, values raw.
     pub async fn delegation(&self, peer: &Peer, attributes: &[Attribute<'_>]) -> PolicyAction {
         let began = Instant::now();
-        let state = attributes.iter().find(|(name, _)| *name == b"protocol_state").map_or(&b""[..], |(_, v)| v);
+        let state =
+            attributes.iter().find(|(name, _)| *name == b"protocol_state").map_or(&b""[..], |(_, v)| v);
         let occasion = Occasion::of(state);
         let (stage, action) = match occasion {
             Occasion::Aside => (metrics::Stage::Other, PolicyAction::Dunno),
-            Occasion::Xclient => (metrics::Stage::Connect, self.request(peer, attributes, Stage::Connect, true).await),
+            Occasion::Xclient => {
+                (metrics::Stage::Connect, self.request(peer, attributes, Stage::Connect, true).await)
+            }
             Occasion::Step(stage) => {
                 (super::report::metric_stage(stage), self.request(peer, attributes, stage, false).await)
             }
@@ -67,7 +70,13 @@ impl Desk {
         action
     }
 
-    async fn request(&self, peer: &Peer, attributes: &[Attribute<'_>], stage: Stage, anew: bool) -> PolicyAction {
+    async fn request(
+        &self,
+        peer: &Peer,
+        attributes: &[Attribute<'_>],
+        stage: Stage,
+        anew: bool,
+    ) -> PolicyAction {
         let mut facts = Facts::from_attributes(attributes, stage);
         facts.set(Fact::Listener, &peer.listener);
         facts.set_moment(self.moment(), &self.zone);
@@ -89,7 +98,9 @@ impl Desk {
             Some(Before::Again(action)) => return action,
             // Another list may carry what the first answer had no room for.
             Some(Before::Elsewhere(action)) => match action {
-                PolicyAction::Reject(_) | PolicyAction::Defer(_) | PolicyAction::DeferIfPermit(_) => return action,
+                PolicyAction::Reject(_) | PolicyAction::Defer(_) | PolicyAction::DeferIfPermit(_) => {
+                    return action;
+                }
                 _ => return transaction.outbox.next_policy_action(stage),
             },
             None => {}
@@ -108,7 +119,8 @@ impl Desk {
     /// The session a request belongs to, made if there is none.
     fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
         let instance = facts.text(Fact::Instance);
-        let pid = instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok()).or(peer.pid);
+        let pid =
+            instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok()).or(peer.pid);
         let key = match (facts.ip(Fact::ClientAddress), facts.number(Fact::ClientPort)) {
             (Some(ip), Some(port)) => Some(Key::Client(ip, u16::try_from(port).unwrap_or_default())),
             _ => None,

@@ -95,7 +95,12 @@ impl MilterSession {
 
     /// `address` is None for what has no network address (a unix socket, or
     /// `unknown` after XCLIENT); its port is 0 for sendmail(1) and our own bounces.
-    pub async fn connect(&mut self, host: &[u8], address: Option<SocketAddr>, macros: Macros<'_>) -> MilterAnswer {
+    pub async fn connect(
+        &mut self,
+        host: &[u8],
+        address: Option<SocketAddr>,
+        macros: Macros<'_>,
+    ) -> MilterAnswer {
         let began = Instant::now();
         self.view.connect(host, address, macros);
         self.view.facts.set(Fact::Listener, &self.peer.listener);
@@ -146,10 +151,9 @@ impl MilterSession {
         let mut session = handle.lock().await;
         session.milter = Some(self.view.facts.clone());
         // With smtpd_delay_reject = no, delegation has just heard of this MAIL.
-        let joins = session
-            .transaction
-            .as_ref()
-            .is_some_and(|transaction| !transaction.by_milter && transaction.instance.is_none() && !transaction.is_told);
+        let joins = session.transaction.as_ref().is_some_and(|transaction| {
+            !transaction.by_milter && transaction.instance.is_none() && !transaction.is_told
+        });
         if !joins {
             desk.begin_transaction(&mut session);
         }
@@ -164,7 +168,12 @@ impl MilterSession {
         self.answered(Stage::Mail, MilterAnswer::Continue, began)
     }
 
-    pub async fn rcpt(&mut self, recipient: &[u8], _parameters: &[&[u8]], macros: Macros<'_>) -> MilterAnswer {
+    pub async fn rcpt(
+        &mut self,
+        recipient: &[u8],
+        _parameters: &[&[u8]],
+        macros: Macros<'_>,
+    ) -> MilterAnswer {
         let began = Instant::now();
         self.view.queue_id(macros);
         let recipient = internal_form(&String::from_utf8_lossy(recipient));
@@ -201,7 +210,8 @@ impl MilterSession {
             let mut facts = self.facts(&active);
             facts.set(Fact::Recipient, recipient);
             let id = transaction.id.clone();
-            let asked = Asked { active: &active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id: &id };
+            let asked =
+                Asked { active: &active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id: &id };
             let decided = self.desk.decide(asked, recall).await;
             let (now, would) = ruling(&active.policy, &decided);
             if decided.verdict.refuses() || would.is_some() {
@@ -316,8 +326,13 @@ impl MilterSession {
             Some(decided) => decided,
             None => {
                 let decides_envelope = self.is_local || self.peer.decides == Decides::Envelope;
-                let asked =
-                    Asked { active: &active, facts: &facts, stage: Stage::Message, decides_envelope, id: &id };
+                let asked = Asked {
+                    active: &active,
+                    facts: &facts,
+                    stage: Stage::Message,
+                    decides_envelope,
+                    id: &id,
+                };
                 self.desk.decide(asked, recall).await
             }
         };
@@ -414,7 +429,9 @@ impl MilterSession {
             self.desk.sessions.remove(&key, &handle);
         }
         let mut session = handle.lock().await;
-        if self.transaction.is_some() && session.transaction.as_ref().map(|t| &t.id) == self.transaction.as_ref() {
+        if self.transaction.is_some()
+            && session.transaction.as_ref().map(|t| &t.id) == self.transaction.as_ref()
+        {
             self.desk.end_transaction(&mut session, "aborted");
         }
         session.milter = None;

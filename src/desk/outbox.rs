@@ -65,8 +65,12 @@ impl Outbox {
         let mut impossible = Vec::new();
         for done in std::mem::take(&mut self.waiting) {
             match done.effect.clone() {
-                Effect::AddHeader { name, value, at_end: true } => edits.push(Edit::AppendHeader { name, value }),
-                Effect::AddHeader { name, value, at_end: false } => on_top.push(Edit::PrependHeader { name, value }),
+                Effect::AddHeader { name, value, at_end: true } => {
+                    edits.push(Edit::AppendHeader { name, value })
+                }
+                Effect::AddHeader { name, value, at_end: false } => {
+                    on_top.push(Edit::PrependHeader { name, value })
+                }
                 Effect::Bcc(address) => edits.push(Edit::AddRecipient(address)),
                 Effect::ChangeHeader { name, occurrence, value } => {
                     edits.push(Edit::ChangeHeader { name, occurrence, value });
@@ -79,7 +83,9 @@ impl Outbox {
                     edits.extend(recipients.iter().cloned().map(Edit::DeleteRecipient));
                     edits.push(Edit::AddRecipient(address));
                 }
-                Effect::RemoveHeader { name, occurrence } => edits.push(Edit::RemoveHeader { name, occurrence }),
+                Effect::RemoveHeader { name, occurrence } => {
+                    edits.push(Edit::RemoveHeader { name, occurrence })
+                }
                 Effect::ReplaceBody(text) => edits.push(Edit::ReplaceBody(crlf(&text))),
                 Effect::Filter(_) => {
                     impossible.push(done);
@@ -157,7 +163,11 @@ mod tests {
     #[test]
     fn the_milter_does_what_is_left_and_the_first_header_stands_topmost() {
         let mut outbox = Outbox::default();
-        outbox.add(vec![done(0, header("X-A")), done(1, header("X-B")), done(2, Effect::Filter("slow:".into()))]);
+        outbox.add(vec![
+            done(0, header("X-A")),
+            done(1, header("X-B")),
+            done(2, Effect::Filter("slow:".into())),
+        ]);
         let (edits, impossible) = outbox.edits(&[]);
         let names: Vec<_> = edits
             .iter()

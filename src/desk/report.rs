@@ -51,7 +51,8 @@ pub fn metric_stage(stage: Stage) -> metrics::Stage {
 pub fn ruling(policy: &Policy, decided: &Decided) -> (Ruling, Option<Ruling>) {
     let now = ruling_of(policy, &decided.verdict, &decided.because);
     let would = decided.would.as_ref().map(|would| ruling_of(policy, would, &decided.would_because));
-    let would = would.filter(|would| !would.is_plain() && (would.verdict, &would.rule) != (now.verdict, &now.rule));
+    let would =
+        would.filter(|would| !would.is_plain() && (would.verdict, &would.rule) != (now.verdict, &now.rule));
     (now, would)
 }
 
@@ -214,7 +215,11 @@ impl Desk {
             helo_name: text(Fact::HeloName),
             sasl_username: text(Fact::SaslUsername),
             sender: text(Fact::Sender),
-            recipient: if about == About::Recipient { text(Fact::Recipient) } else { one(&transaction.recipients) },
+            recipient: if about == About::Recipient {
+                text(Fact::Recipient)
+            } else {
+                one(&transaction.recipients)
+            },
             recipients: transaction.recipients.len(),
             refused: transaction.refused.len(),
             size: transaction.size,
@@ -231,7 +236,8 @@ impl Desk {
     pub(super) fn log_effects(&self, policy: &Policy, decided: &Decided, id: &str) {
         for done in &decided.verdict.effects {
             if let Effect::Log(text) = &done.effect {
-                let rule = policy.rules.get(done.rule as usize).map(|rule| rule.name.as_str()).unwrap_or_default();
+                let rule =
+                    policy.rules.get(done.rule as usize).map(|rule| rule.name.as_str()).unwrap_or_default();
                 tracing::info!(id, rule, text, "log");
             }
         }

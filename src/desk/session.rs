@@ -112,7 +112,8 @@ impl Transaction {
     pub fn before(&self, stage: Stage, facts: &Facts, connection: u64) -> Option<Before> {
         let recipient = facts.text(Fact::Recipient).unwrap_or_default();
         let context = facts.text(Fact::PolicyContext).unwrap_or_default();
-        let mut same = self.answers.iter().filter(|given| given.stage == stage && given.recipient == recipient);
+        let mut same =
+            self.answers.iter().filter(|given| given.stage == stage && given.recipient == recipient);
         let first = same.clone().next()?;
         // A repeated request comes on a new connection: the old one timed out or broke.
         let again = same.find(|given| given.context == context && given.connection != connection);

@@ -58,7 +58,11 @@ impl Default for Sessions {
     fn default() -> Self {
         let now = Instant::now();
         let shard = |_| Mutex::new(Shard { young: HashMap::default(), old: HashMap::default(), turned: now });
-        Self { shards: std::array::from_fn(shard), hasher: RandomState::default(), pushed_out: AtomicU64::default() }
+        Self {
+            shards: std::array::from_fn(shard),
+            hasher: RandomState::default(),
+            pushed_out: AtomicU64::default(),
+        }
     }
 }
 

@@ -19,7 +19,9 @@ pub fn desk(files: &[(&str, &str)]) -> Desk {
     options.local.networks = ["127.0.0.0/8", "192.0.2.0/24"].map(|net| net.parse().unwrap()).into();
     let policy = match load_texts(files, Path::new("."), &options) {
         Ok(loaded) => loaded.policy,
-        Err(mistakes) => panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        Err(mistakes) => {
+            panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        }
     };
     Desk::new(Parts {
         policy,

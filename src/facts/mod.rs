@@ -203,13 +203,13 @@ impl Facts {
     /// Whether both say the same of the connection: if not, what was found out
     /// about the connection no longer holds (a second HELO, XCLIENT).
     pub fn same_connection(&self, other: &Self) -> bool {
-        [Fact::ClientAddress, Fact::ClientName, Fact::HeloName]
-            .into_iter()
-            .all(|fact| match (self.folded(fact), other.folded(fact)) {
+        [Fact::ClientAddress, Fact::ClientName, Fact::HeloName].into_iter().all(|fact| {
+            match (self.folded(fact), other.folded(fact)) {
                 (Some(one), Some(another)) => one == another,
                 // Not known yet, or not to the other protocol.
                 _ => true,
-            })
+            }
+        })
     }
 
     /// Sets `hour` and `weekday` from the moment, by the server's own zone.

@@ -193,10 +193,10 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::Desk;
     use crate::config::Address;
     use crate::config::Decides;
     use crate::desk::Deadlines;
+    use crate::desk::Desk;
     use crate::listen::ListenStats;
     use crate::listen::Shutdown;
     use crate::listen::Stopper;

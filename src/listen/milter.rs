@@ -488,10 +488,10 @@ fn split_arguments(arguments: &[CString]) -> (&[u8], Vec<&[u8]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::desk::Desk;
     use crate::config::Address;
     use crate::config::Decides;
     use crate::desk::Deadlines;
+    use crate::desk::Desk;
     use crate::listen::ListenStats;
     use crate::listen::Shutdown;
     use crate::listen::Stopper;

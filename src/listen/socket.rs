@@ -460,7 +460,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_in_use_is_named() {
-        let first = Listener::bind(&Address::Inet(([127, 0, 0, 1], 0).into()), &Access::default()).await.unwrap();
+        let first =
+            Listener::bind(&Address::Inet(([127, 0, 0, 1], 0).into()), &Access::default()).await.unwrap();
         let error = Listener::bind(first.address(), &Access::default()).await.unwrap_err();
         assert!(error.starts_with(&format!("address already in use: {}: ", first.address())), "{error}");
         let dir = tempfile::tempdir().unwrap();

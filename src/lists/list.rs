@@ -76,6 +76,8 @@ impl Kind {
         match (self, subject) {
             (Self::Network | Self::Domain, Subject::Client) => true,
             (Self::Client, Subject::Network | Subject::Domain) => true,
+            // An address is asked by its domain.
+            (Self::Domain, Subject::Address) => true,
             (kind, subject) => kind.subject() == Some(subject),
         }
     }

@@ -69,6 +69,7 @@ pub fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> Review 
     }
     for (index, (rule, guard)) in rules.iter().enumerate() {
         vague_recipients(index, rule, guard, review.placed[index].stage, &mut review);
+        vague_tags(index, rule, guard, &all, &mut review);
         misplaced_actions(index, rule, review.placed[index].stage, &mut review);
         contradictions(index, rule, guard, &mut review);
     }
@@ -208,6 +209,34 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
                 }
             }
         });
+    }
+}
+
+/// So is a tag that belongs to a recipient: of which?
+fn vague_tags(index: usize, rule: &Written, guard: &Condition, all: &Setters, review: &mut Review) {
+    let stage = review.placed[index].stage;
+    if stage < Stage::Data {
+        return;
+    }
+    let mut vague = Vec::new();
+    for condition in [&rule.condition, guard] {
+        condition.each_check(&mut |check| {
+            if let AnyCheck::Tag(tag) = check
+                && tag.quantifier.is_none()
+            {
+                let mut setters = tag.tags.iter().flat_map(|tag| all.tags.get(tag).into_iter().flatten());
+                if setters.any(|setter| review.placed[*setter].holds_for == Scope::Recipient) {
+                    vague.push(tag.place);
+                }
+            }
+        });
+    }
+    for place in vague {
+        let message = format!(
+            "this tag belongs to a recipient, and a mail may have several at `{}`: say tag: {{every: …}} or {{some: …}}",
+            stage.word()
+        );
+        review.mistakes.push(Remark::new(index, place, message));
     }
 }
 

@@ -15,6 +15,7 @@ pub use number::NumberTest;
 pub use number::number;
 pub use text::TextTest;
 pub use text::Way;
+pub use text::as_asked;
 pub use text::list;
 pub use text::subject;
 pub use words::WordTest;

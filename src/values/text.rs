@@ -5,7 +5,8 @@ use super::Loader;
 use super::Lookup;
 use crate::facts::Fact;
 use crate::facts::Facts;
-use crate::facts::Kind;
+use crate::facts::Kind as FactKind;
+use crate::lists::Kind;
 use crate::lists::List;
 use crate::lists::ListValue;
 use crate::lists::Pattern;
@@ -132,7 +133,7 @@ impl TextTest {
 impl Way {
     pub fn matches(&self, value: &Query<'_>, facts: &Facts) -> bool {
         match self {
-            Self::Listed(list) => list.contains(value),
+            Self::Listed(list) => list.contains(&as_asked(list, value)),
             Self::LookedUp(lookup, subject) => lookup.find(facts).is_some_and(|hit| match &hit.value {
                 Some(ListValue::Names(names)) => names.matches(*subject, value),
                 Some(ListValue::None) => true,
@@ -162,7 +163,7 @@ impl Way {
     pub fn because(&self, value: &Query<'_>) -> String {
         match self {
             Self::Listed(list) => {
-                let entry = list.lookup(value).map(|hit| hit.entry).unwrap_or_default();
+                let entry = list.lookup(&as_asked(list, value)).map(|hit| hit.entry).unwrap_or_default();
                 format!("in {} (`{entry}`)", list.name())
             }
             Self::LookedUp(lookup, _) => format!("as list {} says", lookup.list.name()),
@@ -173,14 +174,23 @@ impl Way {
     }
 }
 
+/// A list of domains is asked about an address's domain.
+pub fn as_asked<'q>(list: &List, value: &Query<'q>) -> Query<'q> {
+    if list.kind() != Kind::Domain {
+        return *value;
+    }
+    let domain = |text: &'q str| text.rsplit_once('@').map_or(text, |(_, domain)| domain);
+    Query { text: domain(value.text), folded: domain(value.folded), ip: value.ip }
+}
+
 /// What kind of patterns a fact of this kind takes.
-pub fn subject(kind: Kind) -> Subject {
+pub fn subject(kind: FactKind) -> Subject {
     match kind {
-        Kind::Address => Subject::Address,
-        Kind::Client => Subject::Client,
-        Kind::Domain => Subject::Domain,
-        Kind::Ip => Subject::Network,
-        Kind::Number | Kind::Text | Kind::Words(_) => Subject::Text,
+        FactKind::Address => Subject::Address,
+        FactKind::Client => Subject::Client,
+        FactKind::Domain => Subject::Domain,
+        FactKind::Ip => Subject::Network,
+        FactKind::Number | FactKind::Text | FactKind::Words(_) => Subject::Text,
     }
 }
 
@@ -251,7 +261,7 @@ fn looked_up(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Way> 
 
 fn within(node: &Node, cx: &mut Loader<'_>) -> Option<Fact> {
     let fact = cx.fact(node, "`within`")?;
-    if fact.info().kind != Kind::Domain {
+    if fact.info().kind != FactKind::Domain {
         cx.mistake(
             node.place,
             format!("`{}` is not a domain; `within` asks whether a name is in one", fact.name()),

@@ -58,7 +58,7 @@ fn our_own_bounce_is_never_refused() {
         return;
     }
     let refusing = Sink::refusing();
-    let rules = "rules:\n  - {name: null, when: {sender: <>}, then: {reject: 5.7.1 no bounces}}\n\
+    let rules = "rules:\n  - {name: null-sender, when: {sender: <>}, then: {reject: 5.7.1 no bounces}}\n\
                  \x20 - {name: null-content, when: {sender: <>, header: {Subject: present}}, then: {reject: 5.7.1 no bounces}}\n";
     let main = format!("transport_maps = inline:{{refusing.example=smtp:[127.0.0.1]:{}}}", refusing.port);
     let Some(rig) = Rig::with_main(rules, &main) else { return };

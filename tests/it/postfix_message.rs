@@ -23,7 +23,7 @@ rules:
   - {name: program, when: {attachment: .exe}, then: {reject: "5.7.1 {file} is a program"}}
   - {name: enough, when: {header: {X-Do: first}}, then: {add_header: {X-First: "yes"}}}
   - {name: ends, when: {header: {X-Do: first}}, then: accept}
-  - {name: never, when: {header: {X-Do: first}}, then: {reject: 5.7.1 not reached}}
+  - {name: never, when: {header: {X-Do: /first/}}, then: {reject: 5.7.1 not reached}}
 "#;
 
 /// A mail that asks for one of the rules.
