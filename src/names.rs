@@ -65,6 +65,26 @@ pub fn internal_form(argument: &str) -> String {
     plain
 }
 
+/// The form in which a command has it, without brackets: the local part is quoted
+/// unless it is a dot-atom (RFC 5321, 4.1.2).
+pub fn external_form(address: &str) -> String {
+    let is_atom = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+    let mailbox = Mailbox::parse(address);
+    let Some(domain) = mailbox.domain else {
+        return address.to_owned();
+    };
+    let local = mailbox.local;
+    let dotted = local.starts_with('.') || local.ends_with('.') || local.contains("..");
+    if !local.is_empty() && !dotted && local.chars().all(is_atom) {
+        return format!("{local}@{domain}");
+    }
+    let quoted: String = local
+        .chars()
+        .flat_map(|c| ['\\', c].into_iter().skip(usize::from(!matches!(c, '"' | '\\'))))
+        .collect();
+    format!("\"{quoted}\"@{domain}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +125,20 @@ mod tests {
             ("<@relay.test,@other.test:bob@example.com>", "bob@example.com"),
         ] {
             assert_eq!(internal_form(argument), expected, "{argument}");
+        }
+    }
+
+    #[test]
+    fn a_local_part_is_quoted_where_it_must_be() {
+        for (address, expected) in [
+            ("bob+x@example.com", "bob+x@example.com"),
+            ("q u@example.com", "\"q u\"@example.com"),
+            ("a\"b\\c@example.com", "\"a\\\"b\\\\c\"@example.com"),
+            ("a..b@example.com", "\"a..b\"@example.com"),
+            ("postmaster", "postmaster"),
+        ] {
+            assert_eq!(external_form(address), expected, "{address}");
+            assert_eq!(internal_form(&format!("<{expected}>")), address);
         }
     }
 }

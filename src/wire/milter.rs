@@ -4,6 +4,7 @@
 //! The bytes come from Postfix, and from whoever else can connect to the
 //! socket. At most one frame of [`MAX_CONNECT_BYTES`] is ever held back.
 
+use crate::names::external_form;
 use std::io;
 use std::net::IpAddr;
 use std::net::Ipv6Addr;
@@ -247,12 +248,12 @@ pub fn is_header_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':')
 }
 
-/// An address in the form Postfix parses, in brackets; none if it could be
-/// taken for two or hides a control character.
+/// An address in internal form as Postfix parses it: quoted where it must be, in
+/// brackets; none if it could be taken for two or hides a control character.
 pub fn bracketed(address: &str) -> Option<String> {
     let bare = address.strip_prefix('<').and_then(|a| a.strip_suffix('>')).unwrap_or(address);
     let safe = bare.len() <= 512 && !bare.chars().any(|c| c.is_control() || matches!(c, '<' | '>'));
-    safe.then(|| format!("<{bare}>"))
+    safe.then(|| format!("<{}>", external_form(bare)))
 }
 
 #[cfg(test)]
