@@ -6,9 +6,13 @@
 //! is charged only when nothing refuses.
 
 mod act;
-
+mod rehearse;
 mod walk;
 
+pub use rehearse::Failure;
+pub use rehearse::Rehearsed;
+pub use rehearse::rehearse;
+pub use rehearse::usual_direction;
 pub use walk::Trace;
 
 use crate::checks::Answered;
@@ -170,6 +174,8 @@ pub struct Decided {
     /// The marks in the world of all rules, for the log.
     pub known: Known,
     pub trace: Vec<Trace>,
+    /// With `trace`, what is to be charged: who asked, and what.
+    pub due: Vec<(u32, Question)>,
 }
 
 /// A rule applied.
@@ -236,8 +242,13 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         enforced = walk::walk(&ask, World::Enforced, recall, &answers);
         all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
     }
+    let due = match (ask.trace, store.charges) {
+        (true, false) => due(&ask, &enforced, all.as_ref(), recall, &answers).concat(),
+        _ => Vec::new(),
+    };
     remember(&ask, recall, &enforced, all.as_ref());
-    conclude(&ask, enforced, all)
+    let due = due.into_iter().map(|(rule, question, _)| (rule, question)).collect();
+    Decided { due, ..conclude(&ask, enforced, all) }
 }
 
 /// Has the store answer all questions at once. What was charged for this
@@ -287,34 +298,7 @@ async fn charge(
     if !store.charges {
         return true;
     }
-    let due = |walk: &Walk, mode: Mode| -> Vec<(u32, Question, Answered)> {
-        let refused = walk.verdict.refuses();
-        let rules = &ask.policy.rules;
-        answers
-            .said
-            .iter()
-            .filter(|(rule, question, answer)| {
-                let Some(asker) = rules.get(*rule as usize) else {
-                    return false;
-                };
-                let attempts = asker.limit.as_ref().is_some_and(|limit| limit.rate.charge_attempts);
-                let counted = recall.charged.iter().any(|charged| {
-                    charged.rule == *rule && charged.key == question.key && charged.count == question.count
-                });
-                let allowed = matches!(answer, Answered::Said(answer) if answer.allowed);
-                asker.mode == mode
-                    && walk.passed.contains(rule)
-                    && !counted
-                    && (attempts || (allowed && !refused))
-            })
-            .cloned()
-            .collect()
-    };
-    let mut groups = vec![due(enforced, Mode::Enforce)];
-    if let Some(all) = all {
-        groups.push(due(all, Mode::Observe));
-    }
-    for group in groups {
+    for group in due(ask, enforced, all, recall, answers) {
         if group.is_empty() {
             continue;
         }
@@ -341,6 +325,41 @@ async fn charge(
         }
     }
     true
+}
+
+/// A limit that is to be charged: who asked, what, and what was said.
+type Due = (u32, Question, Answered);
+
+/// What is to be charged in each world: all that was let through, where nothing
+/// else refuses, and attempts where a rule says so.
+fn due(
+    ask: &Ask<'_>,
+    enforced: &Walk,
+    all: Option<&Walk>,
+    recall: &Recall,
+    answers: &Answers,
+) -> Vec<Vec<Due>> {
+    let of = |walk: &Walk, mode: Mode| -> Vec<Due> {
+        let refused = walk.verdict.refuses();
+        let is_due = |(rule, question, answer): &&Due| {
+            let Some(asker) = ask.policy.rules.get(*rule as usize) else {
+                return false;
+            };
+            let attempts = asker.limit.as_ref().is_some_and(|limit| limit.rate.charge_attempts);
+            let counted = recall.charged.iter().any(|charged| {
+                charged.rule == *rule && charged.key == question.key && charged.count == question.count
+            });
+            let allowed = matches!(answer, Answered::Said(answer) if answer.allowed);
+            asker.mode == mode
+                && walk.passed.contains(rule)
+                && !counted
+                && (attempts || (allowed && !refused))
+        };
+        answers.said.iter().filter(is_due).cloned().collect()
+    };
+    let mut groups = vec![of(enforced, Mode::Enforce)];
+    groups.extend(all.map(|all| of(all, Mode::Observe)));
+    groups
 }
 
 /// Keeps the answers and marks that hold for the connection and the message.
@@ -391,5 +410,6 @@ fn conclude(ask: &Ask<'_>, enforced: Walk, all: Option<Walk>) -> Decided {
         unknown,
         known,
         trace,
+        due: Vec::new(),
     }
 }
