@@ -23,6 +23,18 @@ const MAX_DEPTH: usize = 64;
 /// Long lists belong into list files, which have no such limit.
 pub const MAX_BYTES: usize = 16 << 20;
 
+const NOTHING: &str = "nothing given; the null sender is `<>`, a missing value is `absent`";
+
+const ANCHORS: &str = "anchors and aliases are not used here: write the value out, or make a list";
+
+const NO_WORD: &str = "a key must be a word";
+
+/// Whether a mistake of this module's says that there is no value, so that
+/// whatever else is said of the value follows from it.
+pub fn leaves_nothing(message: &str) -> bool {
+    matches!(message, NOTHING | ANCHORS) || message.starts_with(NO_WORD)
+}
+
 /// Where something stands in its file. Both count from 1; columns are characters.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Place {
@@ -268,8 +280,7 @@ impl Builder<'_> {
                 }
             }
             Event::Alias(_) => {
-                self.mistakes
-                    .add(place, "anchors and aliases are not used here: write the value out, or make a list");
+                self.mistakes.add(place, ANCHORS);
                 self.push(text_node(place, String::new(), true));
             }
             Event::Scalar(value, style, anchor, tag) => {
@@ -280,15 +291,15 @@ impl Builder<'_> {
                     self.mistakes.add(place, "a value that begins with `!` must be quoted");
                 }
                 let plain = style == ScalarStyle::Plain;
+                // The parser writes a tilde where there is nothing.
+                let value =
+                    if plain && &*value == "~" && !stands_at(place, '~', text) { "".into() } else { value };
                 let null = plain && !tagged && matches!(&*value, "" | "~" | "null" | "Null" | "NULL");
                 let key_next = matches!(self.open.last(), Some(Open::Map { key: None, .. }));
                 if null && !key_next {
                     let alone = value.is_empty() && self.stray_key(text);
                     if !alone {
-                        self.mistakes.add(
-                            place,
-                            "nothing given; the null sender is `<>`, a missing value is `absent`",
-                        );
+                        self.mistakes.add(place, NOTHING);
                     }
                 }
                 let cut = plain && rest_is_comment(text, &span);
@@ -351,8 +362,7 @@ impl Builder<'_> {
 
     fn refuse_anchor(&mut self, anchor: usize, place: Place) {
         if anchor != 0 {
-            self.mistakes
-                .add(place, "anchors and aliases are not used here: write the value out, or make a list");
+            self.mistakes.add(place, ANCHORS);
         }
     }
 
@@ -369,7 +379,7 @@ impl Builder<'_> {
             Some(Open::Map { entries, seen, key, .. }) => {
                 let Some(pending) = key.take() else {
                     let Value::Scalar(scalar) = node.value else {
-                        self.mistakes.add(node.place, format!("a key must be a word, not {}", node.form()));
+                        self.mistakes.add(node.place, format!("{NO_WORD}, not {}", node.form()));
                         *key = Some(PendingKey { text: String::new(), quoted: true, place: node.place });
                         return;
                     };
@@ -395,6 +405,11 @@ impl Builder<'_> {
 
 fn text_node(place: Place, text: String, quoted: bool) -> Node {
     Node { place, value: Value::Scalar(Scalar { text, quoted, cut: false }) }
+}
+
+fn stands_at(place: Place, c: char, text: &str) -> bool {
+    let line = text.lines().nth(place.line - 1).unwrap_or_default();
+    line.chars().nth(place.col - 1) == Some(c)
 }
 
 fn place_of(span: &Span) -> Place {
