@@ -120,6 +120,10 @@ pub struct Recall {
     /// Limits that count messages or connections and have been charged, with the
     /// answer, which holds for the other recipients too.
     pub charged: Vec<Charged>,
+    /// The last stage of the transaction that was decided and let through: from
+    /// `data` on, the rules up to it have had their turn, also those that a rule
+    /// above them kept from being asked.
+    through: Option<Stage>,
 }
 
 /// A charge that is made once.
@@ -136,6 +140,7 @@ impl Recall {
     pub fn end_transaction(&mut self) {
         self.message = Found::default();
         self.recipients.clear();
+        self.through = None;
         self.charged.retain(|charged| charged.count == Count::Connections);
     }
 
@@ -382,7 +387,11 @@ fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Wa
         }
         marks[world as usize] = walk.known.recipient.clone();
     }
-    if ask.stage == Stage::Rcpt && !enforced.verdict.refuses() {
+    if enforced.verdict.refuses() {
+        return;
+    }
+    recall.through = recall.through.max(Some(ask.stage));
+    if ask.stage == Stage::Rcpt {
         recall.recipients.push(marks);
     }
 }
