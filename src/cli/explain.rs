@@ -83,7 +83,6 @@ fn policy(path: Option<&Path>) -> Result<(Config, Policy), Vec<Mistake>> {
     Ok((config, loaded.policy))
 }
 
-/// Lines up to an empty one or the end.
 fn request() -> Result<String, String> {
     let mut bytes = Vec::new();
     let read = io::stdin().lock().take(MAX_REQUEST_BYTES + 1).read_to_end(&mut bytes);
@@ -91,7 +90,12 @@ fn request() -> Result<String, String> {
     if bytes.len() as u64 > MAX_REQUEST_BYTES {
         return Err(format!("the request is longer than {MAX_REQUEST_BYTES} bytes"));
     }
-    let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+    first_request(&String::from_utf8_lossy(&bytes))
+}
+
+/// Lines up to an empty one or the end.
+fn first_request(text: &str) -> Result<String, String> {
+    let text = text.replace("\r\n", "\n");
     let end = text.trim_start_matches('\n').find("\n\n").map(|end| end + 1);
     let text = text.trim_start_matches('\n');
     let text = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
@@ -344,4 +348,73 @@ impl Said {
 
 fn name(policy: &Policy, rule: u32) -> String {
     policy.rules.get(rule as usize).map(|rule| rule.name.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_texts;
+
+    const RULES: &str = r#"
+rules:
+  - {name: no-name, when: {client_name: unknown}, then: [{tag: nameless}, {score: 2}]}
+  - {name: limit, when: {rate: {key: sender, limits: [10/1h]}}, then: defer_if_permit}
+  - {name: blocked, when: {sender: bad@b.test}, mode: observe, then: {reject: "550 5.7.1 no"}}
+  - {name: helo, when: {helo_name: x.test}, then: {reject: "550 5.7.1 no {helo_name}"}}
+  - {name: subject, when: {header: {Subject: /casino/}}, then: {hold: casino}}
+"#;
+
+    async fn explained(request: &str, message: Option<&str>) -> Explained {
+        let policy = load_texts(&[("p.yaml", RULES)], Path::new(""), &Options::default()).unwrap().policy;
+        let request = first_request(request).unwrap();
+        let stage = stage_of(&request).unwrap();
+        let facts = facts(&request, stage, &policy);
+        let message = message.map(|eml| Message::from_eml(eml.as_bytes()));
+        explain(&policy, facts, stage, message, Duration::from_secs(5)).await
+    }
+
+    #[tokio::test]
+    async fn every_rule_is_told_with_its_reason_and_what_would_count() {
+        let told = explained("client_name=unknown\nsender=bad@b.test\nrecipient=a@c.test\n\n", None).await;
+        assert_eq!(
+            told.text(),
+            "rcpt     no-name  match     client_name `unknown` fits `unknown`\n\
+             rcpt     limit    no match  `bad@b.test` has used 1 of 10 in 1h\n\
+             rcpt     blocked  match     sender `bad@b.test` fits `bad@b.test` (observe)\n\
+             tags:    nameless\n\
+             score:   2\n\
+             counts:  1 recipients of `bad@b.test` for limit\n\
+             verdict: accept\n\
+             if all were enforced: reject by blocked: 550 5.7.1 no [explain] (sender `bad@b.test` fits `bad@b.test`)\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_is_asked_about_once_the_envelope_is_accepted() {
+        let eml = "Subject: casino\n\nx\n";
+        let told = explained("sender=a@b.test\nrecipient=a@c.test", Some(eml)).await;
+        assert_eq!((told.stage, told.verdict.action), ("message", "hold"));
+        assert_eq!(told.verdict.also, ["hold casino by subject"]);
+        let told = explained("helo_name=x.test\nrecipient=a@c.test", Some(eml)).await;
+        assert_eq!((told.stage, told.verdict.action), ("rcpt", "reject"));
+        assert!(told.would_count.is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_can_be_read_by_programs() {
+        let told = explained("protocol_state=MAIL\nhelo_name=x.test\nsender=", None).await;
+        let json = serde_json::to_value(&told).unwrap();
+        assert_eq!((&json["stage"], &json["verdict"]["action"]), (&"mail".into(), &"accept".into()));
+    }
+
+    #[test]
+    fn a_request_is_read_up_to_its_empty_line() {
+        assert_eq!(first_request("\na=b\r\nc=d\r\n\r\ne=f"), Ok("a=b\nc=d\n".into()));
+        assert_eq!(first_request("a=b"), Ok("a=b".into()));
+        for wrong in ["", "\n\n", "HELO x\n"] {
+            assert!(first_request(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(stage_of("protocol_state=VRFY").is_err());
+        assert_eq!(stage_of("protocol_state=END-OF-MESSAGE"), Ok(Stage::Data));
+    }
 }

@@ -47,8 +47,9 @@ enum Command {
     /// Says which rules would apply to one policy request, and why.
     ///
     /// The request is read from stdin as Postfix sends it: `name=value` lines up to an empty one.
-    /// Facts that no request carries may be given likewise, such as `listener=submission`. Nothing
-    /// is charged, and limits are asked as if nothing had been sent before.
+    /// Facts that no request carries may be given likewise, such as `listener=submission`.
+    /// Nothing is charged, and limits are asked as if nothing had been sent before.
+    #[command(verbatim_doc_comment)]
     Explain {
         /// The daemon's file; else its defaults.
         #[arg(long, value_name = "FILE")]

@@ -190,7 +190,9 @@ impl Setting<'_> {
         for number in 1..=step.times {
             *sent += 1;
             let is_last = number == step.times;
-            let sending = Sending { set: self, step, state, now, number: *sent, trace: is_last };
+            // Of thousands of mails only these are told about with their reasons.
+            let trace = is_last || number == 1;
+            let sending = Sending { set: self, step, state, now, number: *sent, trace };
             let outcome = sending.send(mail).await;
             let wrong = outcome.judge(step, self.policy, self.only, is_last);
             if let Some(expected) = wrong {

@@ -14,9 +14,10 @@ use crate::values::query;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is not given.
+/// What is not given. The address is of a network that examples do not use
+/// (RFC 2544), so that no list of theirs has it by accident.
 const ORDINARY: &[(Fact, &str)] = &[
-    (Fact::ClientAddress, "198.51.100.25"),
+    (Fact::ClientAddress, "198.18.0.25"),
     (Fact::ClientName, "mail.sender.example"),
     (Fact::ReverseClientName, "mail.sender.example"),
     (Fact::ServerAddress, "192.0.2.25"),
