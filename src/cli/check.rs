@@ -116,11 +116,11 @@ fn check(dir: Option<&Path>, config_path: Option<&Path>) -> Found {
 
 /// The daemon's file; one that isn't there is the world's fault, not the text's.
 fn config(path: Option<&Path>) -> Result<Config, Vec<Mistake>> {
-    if let Some(path) = path {
-        if let Err(error) = std::fs::metadata(path) {
-            let name = path.display().to_string();
-            return Err(vec![Mistake::unread(name, format!("can't be read: {error}"))]);
-        }
+    if let Some(path) = path
+        && let Err(error) = std::fs::metadata(path)
+    {
+        let name = path.display().to_string();
+        return Err(vec![Mistake::unread(name, format!("can't be read: {error}"))]);
     }
     Config::load(path)
 }

@@ -267,7 +267,12 @@ pub fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
         let earlier = rules.iter().zip(kept).take(index).find(|(other, other_kept)| {
             let same_file = other.file == rule.file;
             let covers = same_file || files[other.file].guard.is_empty();
+            // Tags and points may have changed since, and at another stage there
+            // are other recipients.
+            let says_the_same =
+                !other.reads_known && (other.stage == rule.stage || other.scope != Scope::Recipient);
             let asks_the_same = same_file
+                && says_the_same
                 && other.limit.is_none()
                 && !other_kept.unconditional
                 && other_kept.fingerprint == kept[index].fingerprint;

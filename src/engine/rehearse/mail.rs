@@ -43,20 +43,20 @@ const BODY: &str = "Nothing out of the ordinary.\r\n";
 const BOUNDARY: &str = "gatepost-test-parts";
 
 /// One mail, to be sent any number of times.
-pub struct Mail {
+pub(super) struct Mail {
     /// But for what each sending or recipient has of its own.
-    pub facts: Facts,
-    pub recipients: Vec<String>,
-    pub marks: Marks,
+    pub(super) facts: Facts,
+    pub(super) recipients: Vec<String>,
+    pub(super) marks: Marks,
     message: Arc<Message>,
     /// How many of the message's fields are the test's own; those behind them
     /// only hold the attachments together.
-    pub fields: usize,
+    pub(super) fields: usize,
     given: Vec<(Fact, Option<String>)>,
 }
 
 impl Mail {
-    pub fn make(
+    pub(super) fn make(
         given: &Given,
         now: jiff::civil::DateTime,
         policy: &Policy,
@@ -83,7 +83,7 @@ impl Mail {
     }
 
     /// What tells this sending from the others of its test.
-    pub fn number(&self, facts: &mut Facts, number: u64) {
+    pub(super) fn number(&self, facts: &mut Facts, number: u64) {
         facts.set_number(Fact::ClientPort, 1024 + number % 60_000);
         facts.set(Fact::Instance, &format!("test.{number:x}"));
         facts.set(Fact::QueueId, "4TESTqueueID");
@@ -91,7 +91,7 @@ impl Mail {
     }
 
     /// What is known once the recipients are.
-    pub fn accepted(&self, facts: &mut Facts, accepted: Vec<String>) {
+    pub(super) fn accepted(&self, facts: &mut Facts, accepted: Vec<String>) {
         let refused = self.recipients.len() - accepted.len();
         facts.set_number(Fact::RecipientCount, accepted.len() as u64);
         facts.set_number(Fact::RefusedRecipients, refused as u64);
@@ -104,7 +104,7 @@ impl Mail {
     }
 
     /// What is known once the message is.
-    pub fn content(&self, facts: &mut Facts) {
+    pub(super) fn content(&self, facts: &mut Facts) {
         facts.set_number(Fact::Size, self.message.size());
         facts.set_number(Fact::HeaderCount, self.message.headers().len() as u64);
         facts.message = Some(Arc::clone(&self.message));
@@ -118,7 +118,7 @@ impl Mail {
     }
 
     /// Name, number among those of the name, and line of each of its own fields.
-    pub fn lines(&self) -> impl Iterator<Item = (String, u32, String)> {
+    pub(super) fn lines(&self) -> impl Iterator<Item = (String, u32, String)> {
         let headers = self.message.headers().iter().take(self.fields);
         headers.map(|header| (header.name.clone(), header.occurrence, header.line()))
     }

@@ -28,7 +28,7 @@ struct Act {
 }
 
 /// All that happened to one mail.
-pub struct Outcome {
+pub(super) struct Outcome {
     /// Of the gravest answer: a rule that matches at one recipient matches.
     truth: Truth,
     acts: Vec<Act>,
@@ -38,11 +38,11 @@ pub struct Outcome {
     tags: Vec<String>,
     score: f64,
     header: Header,
-    pub because: Vec<String>,
+    pub(super) because: Vec<String>,
 }
 
 impl Outcome {
-    pub fn new(mail: &Mail) -> Self {
+    pub(super) fn new(mail: &Mail) -> Self {
         Self {
             truth: Truth::NoMatch,
             acts: Vec::new(),
@@ -55,7 +55,7 @@ impl Outcome {
         }
     }
 
-    pub fn take(&mut self, decided: Decided, stage: Stage, policy: &Policy) {
+    pub(super) fn take(&mut self, decided: Decided, stage: Stage, policy: &Policy) {
         for hit in &decided.hits {
             self.truth = Truth::Match;
             self.act(hit.rule, hit.action, None);
@@ -125,7 +125,13 @@ impl Outcome {
 
     /// What was expected, if it is not what happened. Of several mails only the
     /// last may do it; what must not happen must not happen at any.
-    pub fn judge(&self, step: &Step, policy: &Policy, only: Option<u32>, is_last: bool) -> Option<String> {
+    pub(super) fn judge(
+        &self,
+        step: &Step,
+        policy: &Policy,
+        only: Option<u32>,
+        is_last: bool,
+    ) -> Option<String> {
         let by = step.by.as_deref();
         let rule = match by {
             Some(by) => {
@@ -176,7 +182,7 @@ impl Outcome {
     }
 
     /// What happened, for a failure.
-    pub fn describe(&self, policy: &Policy, only: Option<u32>) -> String {
+    pub(super) fn describe(&self, policy: &Policy, only: Option<u32>) -> String {
         let mut parts = Vec::new();
         if only.is_some() {
             parts.push(self.truth.word().to_owned());
