@@ -6,6 +6,7 @@
 //! is charged only when nothing refuses.
 
 mod act;
+mod charge;
 mod rehearse;
 mod walk;
 
@@ -28,6 +29,9 @@ use crate::policy::Policy;
 use crate::state::Nanos;
 use crate::state::State;
 use crate::verdict::Verdict;
+use charge::Due;
+use charge::charge;
+use charge::due;
 use std::time::Duration;
 use walk::Walk;
 
@@ -144,6 +148,24 @@ impl Recall {
         self.charged.retain(|charged| charged.count == Count::Connections);
     }
 
+    fn charged_before(&self, rule: u32, question: &Question) -> Option<&Charged> {
+        self.charged.iter().find(|charged| {
+            charged.rule == rule && charged.key == question.key && charged.count == question.count
+        })
+    }
+
+    fn is_charged(&self, rule: u32, question: &Question) -> bool {
+        self.charged_before(rule, question).is_some()
+    }
+
+    /// A recipient is counted each; a message and a connection once.
+    fn note_charged(&mut self, due: Due) {
+        let Due { rule, question: Question { key, count, .. }, answer, .. } = due;
+        if count != Count::Recipients {
+            self.charged.push(Charged { rule, key, count, answer });
+        }
+    }
+
     fn known(&self, world: World, stage: Stage) -> Known {
         let recipients = match stage {
             Stage::Data | Stage::Message => {
@@ -228,6 +250,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
     let mut answers = Answers::default();
     let mut enforced = walk::walk(&ask, World::Enforced, recall, &answers);
     let mut all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
+    let mut paid = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let mut questions = std::mem::take(&mut enforced.questions);
         for question in all.as_mut().map(|walk| std::mem::take(&mut walk.questions)).unwrap_or_default() {
@@ -236,7 +259,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
             }
         }
         let changed = if questions.is_empty() {
-            !charge(&ask, &enforced, all.as_ref(), recall, &mut answers, store).await
+            !charge(&ask, &enforced, all.as_ref(), recall, &mut answers, &mut paid, store).await
         } else {
             answer(questions, recall, &mut answers, store).await;
             true
@@ -252,7 +275,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         _ => Vec::new(),
     };
     remember(&ask, recall, &enforced, all.as_ref());
-    let due = due.into_iter().map(|(rule, question, _)| (rule, question)).collect();
+    let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
     Decided { due, ..conclude(&ask, enforced, all) }
 }
 
@@ -261,10 +284,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
 async fn answer(questions: Vec<(u32, Question)>, recall: &Recall, answers: &mut Answers, store: Store<'_>) {
     let mut open = Vec::with_capacity(questions.len());
     for (rule, question) in questions {
-        let before = recall.charged.iter().find(|charged| {
-            charged.rule == rule && charged.key == question.key && charged.count == question.count
-        });
-        match before {
+        match recall.charged_before(rule, &question) {
             Some(charged) => answers.set(rule, question, charged.answer.clone()),
             None => open.push((rule, question)),
         }
@@ -288,83 +308,6 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
         limits: &question.limits,
         n: question.n,
     }
-}
-
-/// Charges what was let through; false when others took the tokens meanwhile, so
-/// that the decision has to be made anew.
-async fn charge(
-    ask: &Ask<'_>,
-    enforced: &Walk,
-    all: Option<&Walk>,
-    recall: &mut Recall,
-    answers: &mut Answers,
-    store: Store<'_>,
-) -> bool {
-    if !store.charges {
-        return true;
-    }
-    for group in due(ask, enforced, all, recall, answers) {
-        if group.is_empty() {
-            continue;
-        }
-        let batch: Vec<_> = group.iter().map(|(_, question, _)| in_store(question)).collect();
-        let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await
-        else {
-            // The mail goes on uncounted: our own trouble never refuses.
-            continue;
-        };
-        drop(batch);
-        let admitted = said.iter().all(|answer| answer.allowed);
-        for ((rule, question, _), answer) in group.into_iter().zip(said) {
-            let answer = Answered::Said(answer);
-            if admitted && question.count != Count::Recipients {
-                let (key, count) = (question.key.clone(), question.count);
-                recall.charged.push(Charged { rule, key, count, answer: answer.clone() });
-            }
-            if !admitted {
-                answers.set(rule, question, answer);
-            }
-        }
-        if !admitted {
-            return false;
-        }
-    }
-    true
-}
-
-/// A limit that is to be charged: who asked, what, and what was said.
-type Due = (u32, Question, Answered);
-
-/// What is to be charged in each world: all that was let through, where nothing
-/// else refuses, and attempts where a rule says so.
-fn due(
-    ask: &Ask<'_>,
-    enforced: &Walk,
-    all: Option<&Walk>,
-    recall: &Recall,
-    answers: &Answers,
-) -> Vec<Vec<Due>> {
-    let of = |walk: &Walk, mode: Mode| -> Vec<Due> {
-        let refused = walk.verdict.refuses();
-        let is_due = |(rule, question, answer): &&Due| {
-            let Some(asker) = ask.policy.rules.get(*rule as usize) else {
-                return false;
-            };
-            let attempts = asker.limit.as_ref().is_some_and(|limit| limit.rate.charge_attempts);
-            let counted = recall.charged.iter().any(|charged| {
-                charged.rule == *rule && charged.key == question.key && charged.count == question.count
-            });
-            let allowed = matches!(answer, Answered::Said(answer) if answer.allowed);
-            asker.mode == mode
-                && walk.passed.contains(rule)
-                && !counted
-                && (attempts || (allowed && !refused))
-        };
-        answers.said.iter().filter(is_due).cloned().collect()
-    };
-    let mut groups = vec![of(enforced, Mode::Enforce)];
-    groups.extend(all.map(|all| of(all, Mode::Observe)));
-    groups
 }
 
 /// Keeps the answers and marks that hold for the connection and the message.
@@ -422,3 +365,6 @@ fn conclude(ask: &Ask<'_>, enforced: Walk, all: Option<Walk>) -> Decided {
         due: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
