@@ -247,7 +247,7 @@ impl FactCheck {
         let folded = text.to_ascii_lowercase();
         let query = Query { text, folded: &folded, ip: None };
         match &self.test {
-            Test::Present(expected) => !text.is_empty() == *expected,
+            Test::Present(expected) => text.is_empty() != *expected,
             Test::Tags(tags) => {
                 let own = cx.known.recipients.get(index);
                 tags.iter()

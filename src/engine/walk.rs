@@ -182,10 +182,10 @@ impl Turn<'_> {
             return *truth;
         }
         let truth = file.guard.evaluate(&self.context(walk, None));
-        if !self.rule.reads_known {
-            if let Some(slot) = guards.get_mut(self.rule.file) {
-                *slot = Some(truth);
-            }
+        if !self.rule.reads_known
+            && let Some(slot) = guards.get_mut(self.rule.file)
+        {
+            *slot = Some(truth);
         }
         truth
     }

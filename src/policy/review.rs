@@ -197,15 +197,15 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
     }
     for condition in [&rule.condition, guard] {
         condition.each_check(&mut |check| {
-            if let AnyCheck::Fact(check) = check {
-                if check.is_vague_about_recipients() {
-                    let name = check.fact.name();
-                    let message = format!(
-                        "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
-                        stage.word()
-                    );
-                    review.mistakes.push(Remark::new(index, check.place, message));
-                }
+            if let AnyCheck::Fact(check) = check
+                && check.is_vague_about_recipients()
+            {
+                let name = check.fact.name();
+                let message = format!(
+                    "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
+                    stage.word()
+                );
+                review.mistakes.push(Remark::new(index, check.place, message));
             }
         });
     }
@@ -249,11 +249,11 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
             words.insert(check.fact, left);
         }
         let wants = check.wants_presence();
-        if let Some(wants) = wants {
-            if present.insert(check.fact, wants).is_some_and(|before| before != wants) {
-                let message = format!("this rule can never apply: {name} can't be both present and absent");
-                review.mistakes.push(Remark::new(index, check.place, message));
-            }
+        if let Some(wants) = wants
+            && present.insert(check.fact, wants).is_some_and(|before| before != wants)
+        {
+            let message = format!("this rule can never apply: {name} can't be both present and absent");
+            review.mistakes.push(Remark::new(index, check.place, message));
         }
     }
 }
