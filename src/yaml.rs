@@ -23,6 +23,18 @@ const MAX_DEPTH: usize = 64;
 /// Long lists belong into list files, which have no such limit.
 pub const MAX_BYTES: usize = 16 << 20;
 
+const NOTHING: &str = "nothing given; the null sender is `<>`, a missing value is `absent`";
+
+const ANCHORS: &str = "anchors and aliases are not used here: write the value out, or make a list";
+
+const NO_WORD: &str = "a key must be a word";
+
+/// Whether a mistake of this module's says that there is no value, so that
+/// whatever else is said of the value follows from it.
+pub fn leaves_nothing(message: &str) -> bool {
+    matches!(message, NOTHING | ANCHORS) || message.starts_with(NO_WORD)
+}
+
 /// Where something stands in its file. Both count from 1; columns are characters.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Place {
@@ -220,6 +232,8 @@ pub fn parse(mistakes: &mut Mistakes) -> Option<Node> {
         return None;
     }
     let mut builder = Builder { mistakes, open: Vec::new(), root: None, documents: 0 };
+    // Looking each one up from the top would make long lists slow.
+    let lines: Vec<_> = text.lines().collect();
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
             Ok(event) => event,
@@ -229,7 +243,7 @@ pub fn parse(mistakes: &mut Mistakes) -> Option<Node> {
                 return None;
             }
         };
-        if !builder.event(event, span, text) {
+        if !builder.event(event, span, &lines) {
             return None;
         }
     }
@@ -257,7 +271,7 @@ struct Builder<'m> {
 
 impl Builder<'_> {
     /// Takes one event; false when there is no point in going on.
-    fn event(&mut self, event: Event<'_>, span: Span, text: &str) -> bool {
+    fn event(&mut self, event: Event<'_>, span: Span, lines: &[&str]) -> bool {
         let place = place_of(&span);
         match event {
             Event::DocumentStart(_) => {
@@ -268,30 +282,29 @@ impl Builder<'_> {
                 }
             }
             Event::Alias(_) => {
-                self.mistakes
-                    .add(place, "anchors and aliases are not used here: write the value out, or make a list");
+                self.mistakes.add(place, ANCHORS);
                 self.push(text_node(place, String::new(), true));
             }
             Event::Scalar(value, style, anchor, tag) => {
                 self.refuse_anchor(anchor, place);
                 let tagged = tag.is_some();
-                let place = if tagged { self.tag_place(place, text) } else { place };
+                let place = if tagged { self.tag_place(place, lines) } else { place };
                 if tagged {
                     self.mistakes.add(place, "a value that begins with `!` must be quoted");
                 }
                 let plain = style == ScalarStyle::Plain;
+                // The parser writes a tilde where there is nothing.
+                let value =
+                    if plain && &*value == "~" && !stands_at(place, '~', lines) { "".into() } else { value };
                 let null = plain && !tagged && matches!(&*value, "" | "~" | "null" | "Null" | "NULL");
                 let key_next = matches!(self.open.last(), Some(Open::Map { key: None, .. }));
                 if null && !key_next {
-                    let alone = value.is_empty() && self.stray_key(text);
+                    let alone = value.is_empty() && self.stray_key(lines);
                     if !alone {
-                        self.mistakes.add(
-                            place,
-                            "nothing given; the null sender is `<>`, a missing value is `absent`",
-                        );
+                        self.mistakes.add(place, NOTHING);
                     }
                 }
-                let cut = plain && rest_is_comment(text, &span);
+                let cut = plain && rest_is_comment(lines, &span);
                 self.push(Node {
                     place,
                     value: Value::Scalar(Scalar {
@@ -330,29 +343,28 @@ impl Builder<'_> {
 
     /// `{reject: 5.7.1 no, thanks}` makes a key `thanks` with no value. That is
     /// told by whoever reads the map, in its own words.
-    fn stray_key(&self, text: &str) -> bool {
+    fn stray_key(&self, lines: &[&str]) -> bool {
         let Some(Open::Map { key: Some(key), .. }) = self.open.last() else {
             return false;
         };
-        let line = text.lines().nth(key.place.line - 1).unwrap_or_default();
+        let line = lines.get(key.place.line - 1).copied().unwrap_or_default();
         let after: String = line.chars().skip(key.place.col - 1 + key.text.chars().count()).collect();
         !after.trim_start().starts_with(':') && !key.quoted
     }
 
     /// A tag without a value is reported behind it; the operator looks for the `!`.
-    fn tag_place(&self, place: Place, text: &str) -> Place {
+    fn tag_place(&self, place: Place, lines: &[&str]) -> Place {
         let Some(Open::Map { key: Some(key), .. }) = self.open.last() else {
             return place;
         };
-        let line = text.lines().nth(key.place.line - 1).unwrap_or_default();
+        let line = lines.get(key.place.line - 1).copied().unwrap_or_default();
         let bang = line.chars().skip(key.place.col - 1).position(|c| c == '!');
         bang.map_or(place, |offset| Place { line: key.place.line, col: key.place.col + offset })
     }
 
     fn refuse_anchor(&mut self, anchor: usize, place: Place) {
         if anchor != 0 {
-            self.mistakes
-                .add(place, "anchors and aliases are not used here: write the value out, or make a list");
+            self.mistakes.add(place, ANCHORS);
         }
     }
 
@@ -369,7 +381,7 @@ impl Builder<'_> {
             Some(Open::Map { entries, seen, key, .. }) => {
                 let Some(pending) = key.take() else {
                     let Value::Scalar(scalar) = node.value else {
-                        self.mistakes.add(node.place, format!("a key must be a word, not {}", node.form()));
+                        self.mistakes.add(node.place, format!("{NO_WORD}, not {}", node.form()));
                         *key = Some(PendingKey { text: String::new(), quoted: true, place: node.place });
                         return;
                     };
@@ -397,13 +409,18 @@ fn text_node(place: Place, text: String, quoted: bool) -> Node {
     Node { place, value: Value::Scalar(Scalar { text, quoted, cut: false }) }
 }
 
+fn stands_at(place: Place, c: char, lines: &[&str]) -> bool {
+    let line = lines.get(place.line - 1).copied().unwrap_or_default();
+    line.chars().nth(place.col - 1) == Some(c)
+}
+
 fn place_of(span: &Span) -> Place {
     Place { line: span.start.line(), col: span.start.col() + 1 }
 }
 
 /// Whether, behind an unquoted text, its line goes on with a comment.
-fn rest_is_comment(text: &str, span: &Span) -> bool {
-    let line = text.lines().nth(span.end.line().saturating_sub(1)).unwrap_or_default();
+fn rest_is_comment(lines: &[&str], span: &Span) -> bool {
+    let line = lines.get(span.end.line().saturating_sub(1)).copied().unwrap_or_default();
     let rest: String = line.chars().skip(span.end.col()).collect();
     let rest = rest.trim_start();
     rest.starts_with('#')

@@ -215,7 +215,7 @@ impl FactCheck {
         let folded = text.to_ascii_lowercase();
         let query = Query { text, folded: &folded, ip: None };
         match &self.test {
-            Test::Present(expected) => !text.is_empty() == *expected,
+            Test::Present(expected) => text.is_empty() != *expected,
             Test::Text(test) => test.matches(Some(&query), cx.facts),
             Test::Number(_) | Test::Words(_) => false,
         }

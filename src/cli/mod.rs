@@ -1,16 +1,159 @@
-//! The command line: one file a command.
+//! The command line: one file a command. Data goes to stdout, errors to stderr;
+//! plain text, wherever it goes.
 
-pub mod serve;
+mod check;
+mod explain;
+mod serve;
 
+use clap::CommandFactory as _;
+use clap::Parser;
+use clap::Subcommand;
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::io;
 use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-/// Mistakes were found in what the operator wrote.
-pub const FOUND_MISTAKES: u8 = 1;
-/// The world is not as it must be: a port in use, a file that is not there.
-pub const COULD_NOT_RUN: u8 = 3;
+/// A policy server and milter beside Postfix: one rule language over both.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, term_width = 100, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
 
-/// A line to standard error.
-pub fn complain(text: &str) {
-    // Nobody may be there to read it.
-    let _ = writeln!(std::io::stderr(), "{text}");
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answers Postfix: policy delegation, milter, and an HTTP endpoint for metrics.
+    Serve {
+        /// Without one: ./policy.d, state in memory, ports 12040 to 12042 on the loopback.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Reads the configuration and the rules, tells every mistake, and runs the rules' own tests.
+    ///
+    /// Offline: nothing is asked of the network and nothing is bound.
+    Check {
+        /// A folder of rule files, or one rule file; else the configuration's `policy_dir`.
+        dir: Option<PathBuf>,
+        /// The daemon's file; else its defaults.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Also prints each rule with its stage, what it belongs to and what it does.
+        #[arg(long)]
+        rules: bool,
+    },
+    /// Says which rules would apply to one policy request, and why.
+    ///
+    /// The request is read from stdin as Postfix sends it: `name=value` lines up to an empty one.
+    /// Facts that no request carries may be given likewise, such as `listener=submission`.
+    /// Nothing is charged, and limits are asked as if nothing had been sent before.
+    #[command(verbatim_doc_comment)]
+    Explain {
+        /// The daemon's file; else its defaults.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// A message, to go on to the rules of the stage `message`.
+        #[arg(long, value_name = "EML")]
+        message: Option<PathBuf>,
+        /// How it is told.
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Format {
+    Json,
+    Text,
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Exit {
+    Fine = 0,
+    Mistakes = 1,
+    Usage = 2,
+    CouldNotRun = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs the command that the arguments (the program's name first) ask for.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() => {
+            complain(error.to_string().trim_end());
+            return Exit::Usage.into();
+        }
+        // `--help` and `--version` are told as errors too.
+        Err(error) => {
+            say(error.to_string().trim_end());
+            return Exit::Fine.into();
+        }
+    };
+    match arguments.command {
+        Command::Serve { config } => serve::run(config.as_deref()),
+        Command::Check { dir, config, rules } => check::run(dir.as_deref(), config.as_deref(), rules).into(),
+        Command::Explain { config, message, format } => {
+            explain::run(config.as_deref(), message.as_deref(), format).into()
+        }
+    }
+}
+
+/// The reference page of the command line.
+pub fn reference() -> String {
+    let mut command = Arguments::command();
+    command.build();
+    let mut page = String::from(
+        "# Command line\n\nWritten by `UPDATE=1 cargo test --test tidy`.\n\n\
+         Data goes to stdout, errors to stderr. Exit codes: 0 fine, 1 found mistakes, 2 wrong usage,\n\
+         3 could not run.\n",
+    );
+    for sub in command.get_subcommands_mut() {
+        let name = sub.get_name().to_owned();
+        let help = sub.render_long_help().to_string();
+        let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+        page += &format!("\n## `gatepost {name}`\n\n```\n{}\n```\n", lines.join("\n").trim_end());
+    }
+    page
+}
+
+/// A line for whoever reads on; one that has gone away (`| head`) is no mistake.
+fn say(line: &str) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn complain(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Runs what needs the store's timers. The store is in memory: nothing waits.
+fn block_on<T>(future: impl Future<Output = T>) -> Result<T, io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    Ok(runtime.block_on(future))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_is_in_the_reference() {
+        let page = reference();
+        for name in ["serve", "check", "explain"] {
+            assert!(page.contains(&format!("Usage: gatepost {name}")), "{page}");
+        }
+    }
 }

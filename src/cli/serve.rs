@@ -3,6 +3,8 @@
 //! SIGHUP reads the configuration and the rules again; what is bad leaves what is
 //! in force. Lists whose files change are read again alone. Nothing here decides.
 
+use super::Exit;
+use super::complain;
 use crate::config::Config;
 use crate::config::Decides;
 use crate::config::Listener as Listens;
@@ -76,13 +78,13 @@ pub fn run(config: Option<&Path>) -> ExitCode {
         Err(Trouble::Mistakes(mistakes)) => {
             let unread = mistakes.iter().all(|mistake| mistake.is_unread);
             for mistake in &mistakes {
-                super::complain(&mistake.to_string());
+                complain(&mistake.to_string());
             }
-            ExitCode::from(if unread { super::COULD_NOT_RUN } else { super::FOUND_MISTAKES })
+            if unread { Exit::CouldNotRun.into() } else { Exit::Mistakes.into() }
         }
         Err(Trouble::World(why)) => {
-            super::complain(&why);
-            ExitCode::from(super::COULD_NOT_RUN)
+            complain(&why);
+            Exit::CouldNotRun.into()
         }
     }
 }

@@ -67,10 +67,10 @@ impl Acting<'_> {
                 break;
             }
         }
-        if self.newly {
-            if let Some(word) = first {
-                walk.hits.push((self.index, word));
-            }
+        if self.newly
+            && let Some(word) = first
+        {
+            walk.hits.push((self.index, word));
         }
         after
     }

@@ -6,9 +6,14 @@
 //! is charged only when nothing refuses.
 
 mod act;
-
+mod charge;
+mod rehearse;
 mod walk;
 
+pub use rehearse::Failure;
+pub use rehearse::Rehearsed;
+pub use rehearse::rehearse;
+pub use rehearse::usual_direction;
 pub use walk::Trace;
 
 use crate::checks::Answered;
@@ -24,6 +29,9 @@ use crate::policy::Policy;
 use crate::state::Nanos;
 use crate::state::State;
 use crate::verdict::Verdict;
+use charge::Due;
+use charge::charge;
+use charge::due;
 use std::time::Duration;
 use walk::Walk;
 
@@ -116,6 +124,10 @@ pub struct Recall {
     /// Limits that count messages or connections and have been charged, with the
     /// answer, which holds for the other recipients too.
     pub charged: Vec<Charged>,
+    /// The last stage of the transaction that was decided and let through: from
+    /// `data` on, the rules up to it have had their turn, also those that a rule
+    /// above them kept from being asked.
+    through: Option<Stage>,
 }
 
 /// A charge that is made once.
@@ -132,7 +144,26 @@ impl Recall {
     pub fn end_transaction(&mut self) {
         self.message = Found::default();
         self.recipients.clear();
+        self.through = None;
         self.charged.retain(|charged| charged.count == Count::Connections);
+    }
+
+    fn charged_before(&self, rule: u32, question: &Question) -> Option<&Charged> {
+        self.charged.iter().find(|charged| {
+            charged.rule == rule && charged.key == question.key && charged.count == question.count
+        })
+    }
+
+    fn is_charged(&self, rule: u32, question: &Question) -> bool {
+        self.charged_before(rule, question).is_some()
+    }
+
+    /// A recipient is counted each; a message and a connection once.
+    fn note_charged(&mut self, due: Due) {
+        let Due { rule, question: Question { key, count, .. }, answer, .. } = due;
+        if count != Count::Recipients {
+            self.charged.push(Charged { rule, key, count, answer });
+        }
     }
 
     fn known(&self, world: World, stage: Stage) -> Known {
@@ -170,6 +201,8 @@ pub struct Decided {
     /// The marks in the world of all rules, for the log.
     pub known: Known,
     pub trace: Vec<Trace>,
+    /// With `trace`, what is to be charged: who asked, and what.
+    pub due: Vec<(u32, Question)>,
 }
 
 /// A rule applied.
@@ -217,6 +250,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
     let mut answers = Answers::default();
     let mut enforced = walk::walk(&ask, World::Enforced, recall, &answers);
     let mut all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
+    let mut paid = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let mut questions = std::mem::take(&mut enforced.questions);
         for question in all.as_mut().map(|walk| std::mem::take(&mut walk.questions)).unwrap_or_default() {
@@ -225,7 +259,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
             }
         }
         let changed = if questions.is_empty() {
-            !charge(&ask, &enforced, all.as_ref(), recall, &mut answers, store).await
+            !charge(&ask, &enforced, all.as_ref(), recall, &mut answers, &mut paid, store).await
         } else {
             answer(questions, recall, &mut answers, store).await;
             true
@@ -236,8 +270,13 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         enforced = walk::walk(&ask, World::Enforced, recall, &answers);
         all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
     }
+    let due = match (ask.trace, store.charges) {
+        (true, false) => due(&ask, &enforced, all.as_ref(), recall, &answers).concat(),
+        _ => Vec::new(),
+    };
     remember(&ask, recall, &enforced, all.as_ref());
-    conclude(&ask, enforced, all)
+    let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
+    Decided { due, ..conclude(&ask, enforced, all) }
 }
 
 /// Has the store answer all questions at once. What was charged for this
@@ -245,10 +284,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
 async fn answer(questions: Vec<(u32, Question)>, recall: &Recall, answers: &mut Answers, store: Store<'_>) {
     let mut open = Vec::with_capacity(questions.len());
     for (rule, question) in questions {
-        let before = recall.charged.iter().find(|charged| {
-            charged.rule == rule && charged.key == question.key && charged.count == question.count
-        });
-        match before {
+        match recall.charged_before(rule, &question) {
             Some(charged) => answers.set(rule, question, charged.answer.clone()),
             None => open.push((rule, question)),
         }
@@ -274,75 +310,6 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
     }
 }
 
-/// Charges what was let through; false when others took the tokens meanwhile, so
-/// that the decision has to be made anew.
-async fn charge(
-    ask: &Ask<'_>,
-    enforced: &Walk,
-    all: Option<&Walk>,
-    recall: &mut Recall,
-    answers: &mut Answers,
-    store: Store<'_>,
-) -> bool {
-    if !store.charges {
-        return true;
-    }
-    let due = |walk: &Walk, mode: Mode| -> Vec<(u32, Question, Answered)> {
-        let refused = walk.verdict.refuses();
-        let rules = &ask.policy.rules;
-        answers
-            .said
-            .iter()
-            .filter(|(rule, question, answer)| {
-                let Some(asker) = rules.get(*rule as usize) else {
-                    return false;
-                };
-                let attempts = asker.limit.as_ref().is_some_and(|limit| limit.rate.charge_attempts);
-                let counted = recall.charged.iter().any(|charged| {
-                    charged.rule == *rule && charged.key == question.key && charged.count == question.count
-                });
-                let allowed = matches!(answer, Answered::Said(answer) if answer.allowed);
-                asker.mode == mode
-                    && walk.passed.contains(rule)
-                    && !counted
-                    && (attempts || (allowed && !refused))
-            })
-            .cloned()
-            .collect()
-    };
-    let mut groups = vec![due(enforced, Mode::Enforce)];
-    if let Some(all) = all {
-        groups.push(due(all, Mode::Observe));
-    }
-    for group in groups {
-        if group.is_empty() {
-            continue;
-        }
-        let batch: Vec<_> = group.iter().map(|(_, question, _)| in_store(question)).collect();
-        let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await
-        else {
-            // The mail goes on uncounted: our own trouble never refuses.
-            continue;
-        };
-        drop(batch);
-        let admitted = said.iter().all(|answer| answer.allowed);
-        for ((rule, question, _), answer) in group.into_iter().zip(said) {
-            let answer = Answered::Said(answer);
-            if admitted && question.count != Count::Recipients {
-                let (key, count) = (question.key.clone(), question.count);
-                recall.charged.push(Charged { rule, key, count, answer: answer.clone() });
-            }
-            if !admitted {
-                answers.set(rule, question, answer);
-            }
-        }
-        if !admitted {
-            return false;
-        }
-    }
-    true
-}
-
 /// Keeps the answers and marks that hold for the connection and the message.
 fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Walk>) {
     let rules = ask.policy.rules.len();
@@ -363,7 +330,11 @@ fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Wa
         }
         marks[world as usize] = walk.known.recipient.clone();
     }
-    if ask.stage == Stage::Rcpt && !enforced.verdict.refuses() {
+    if enforced.verdict.refuses() {
+        return;
+    }
+    recall.through = recall.through.max(Some(ask.stage));
+    if ask.stage == Stage::Rcpt {
         recall.recipients.push(marks);
     }
 }
@@ -391,5 +362,9 @@ fn conclude(ask: &Ask<'_>, enforced: Walk, all: Option<Walk>) -> Decided {
         unknown,
         known,
         trace,
+        due: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers) -> 
                 continue;
             }
             let before = earlier_answer(rule, index, world, recall);
-            let manner = manner(ask, rule, before);
+            let manner = manner(ask, rule, before, recall);
             if manner == Manner::Skip {
                 continue;
             }
@@ -103,7 +103,7 @@ fn earlier_answer(rule: &Rule, index: u32, world: World, recall: &Recall) -> Ask
     }
 }
 
-fn manner(ask: &Ask<'_>, rule: &Rule, before: Asked) -> Manner {
+fn manner(ask: &Ask<'_>, rule: &Rule, before: Asked, recall: &Recall) -> Manner {
     if rule.stage == ask.stage {
         return Manner::Full;
     }
@@ -112,7 +112,11 @@ fn manner(ask: &Ask<'_>, rule: &Rule, before: Asked) -> Manner {
         // What such a rule does is done to each recipient.
         return Manner::Full;
     }
-    // From `data` on there is no single recipient any more.
+    // From `data` on there is no single recipient any more; and a rule that was
+    // not asked before, behind an `accept`, must not be asked now.
+    if recall.through >= Some(rule.stage) {
+        return Manner::Skip;
+    }
     if before != Asked::No || (rule.is_asked_each_time() && rule.stage <= Stage::Rcpt) {
         return Manner::Skip;
     }
@@ -178,10 +182,10 @@ impl Turn<'_> {
             return *truth;
         }
         let truth = file.guard.evaluate(&self.context(walk, None));
-        if !self.rule.reads_known {
-            if let Some(slot) = guards.get_mut(self.rule.file) {
-                *slot = Some(truth);
-            }
+        if !self.rule.reads_known
+            && let Some(slot) = guards.get_mut(self.rule.file)
+        {
+            *slot = Some(truth);
         }
         truth
     }

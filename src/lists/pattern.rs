@@ -401,7 +401,7 @@ impl std::fmt::Write for IpText {
 
 /// Why a text is no pattern for a subject.
 pub(super) fn misfit(text: &str, subject: Subject) -> String {
-    if text.is_empty() {
+    if text.is_empty() && subject != Subject::Network {
         return "an empty pattern; the null sender is `<>`, a missing value is `absent`".to_owned();
     }
     format!("`{text}` is not {}", subject.expected())

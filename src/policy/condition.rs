@@ -256,9 +256,14 @@ impl Condition {
     }
 
     /// Why it came to what it did: the parts that decided.
+    ///
+    /// Where nothing but exceptions were asked and none held, these.
     pub fn because(&self, cx: &Context<'_>) -> String {
         let mut found = Vec::new();
         self.collect_because(cx, &mut found);
+        if found.is_empty() {
+            self.each_check(&mut |check| found.push(check.because(cx)));
+        }
         found.join(", ")
     }
 

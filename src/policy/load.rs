@@ -176,8 +176,17 @@ fn load_sources(sources: Vec<(Arc<Source>, PathBuf)>, options: &Options) -> Resu
     finish(parts, registry, tags, found, options)
 }
 
-/// By place; one told twice for the same place and reason is told once.
+/// By place; one told twice for the same place and reason is told once, and of a
+/// value that is not there nothing else is told.
 fn in_order(mut mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let missing: Vec<_> = mistakes
+        .iter()
+        .filter(|mistake| yaml::leaves_nothing(&mistake.message))
+        .map(|mistake| (mistake.file.clone(), mistake.place))
+        .collect();
+    mistakes.retain(|mistake| {
+        yaml::leaves_nothing(&mistake.message) || !missing.contains(&(mistake.file.clone(), mistake.place))
+    });
     mistakes.sort_by_key(|mistake| (mistake.file.clone(), mistake.place));
     mistakes.dedup();
     mistakes
@@ -191,7 +200,7 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
     let mut trials = Vec::new();
     if let Some(root) = &file.root {
         head = read_head(root, &mut cx);
-        for node in root.get("rules").map(Node::items).unwrap_or_default() {
+        for node in root.get("rules").and_then(Node::as_seq).unwrap_or_default() {
             let (name, written) = rule::read(node, head.allow_relay, &mut cx);
             let place = node.get("name").map_or(node.place, |name| name.place);
             if let Some(name) = name {

@@ -156,6 +156,13 @@ impl Policy {
         self.tags.get(usize::from(tag)).map(String::as_str).unwrap_or_default()
     }
 
+    /// The policy as its own tests see it: every rule enforced.
+    pub fn as_enforced(mut self) -> Self {
+        self.rules.iter_mut().for_each(|rule| rule.mode = Mode::Enforce);
+        self.observes = false;
+        self
+    }
+
     /// What `check --rules` prints: name, stage, what it belongs to, whether it
     /// ends, and its actions.
     pub fn table(&self) -> String {

@@ -198,15 +198,15 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
     }
     for condition in [&rule.condition, guard] {
         condition.each_check(&mut |check| {
-            if let AnyCheck::Fact(check) = check {
-                if check.is_vague_about_recipients() {
-                    let name = check.fact.name();
-                    let message = format!(
-                        "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
-                        stage.word()
-                    );
-                    review.mistakes.push(Remark::new(index, check.place, message));
-                }
+            if let AnyCheck::Fact(check) = check
+                && check.is_vague_about_recipients()
+            {
+                let name = check.fact.name();
+                let message = format!(
+                    "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
+                    stage.word()
+                );
+                review.mistakes.push(Remark::new(index, check.place, message));
             }
         });
     }
@@ -278,11 +278,11 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
             words.insert(check.fact, left);
         }
         let wants = check.wants_presence();
-        if let Some(wants) = wants {
-            if present.insert(check.fact, wants).is_some_and(|before| before != wants) {
-                let message = format!("this rule can never apply: {name} can't be both present and absent");
-                review.mistakes.push(Remark::new(index, check.place, message));
-            }
+        if let Some(wants) = wants
+            && present.insert(check.fact, wants).is_some_and(|before| before != wants)
+        {
+            let message = format!("this rule can never apply: {name} can't be both present and absent");
+            review.mistakes.push(Remark::new(index, check.place, message));
         }
     }
 }
@@ -296,7 +296,12 @@ pub fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
         let earlier = rules.iter().zip(kept).take(index).find(|(other, other_kept)| {
             let same_file = other.file == rule.file;
             let covers = same_file || files[other.file].guard.is_empty();
+            // Tags and points may have changed since, and at another stage there
+            // are other recipients.
+            let says_the_same =
+                !other.reads_known && (other.stage == rule.stage || other.scope != Scope::Recipient);
             let asks_the_same = same_file
+                && says_the_same
                 && other.limit.is_none()
                 && !other_kept.unconditional
                 && other_kept.fingerprint == kept[index].fingerprint;

@@ -1,0 +1,420 @@
+//! `gatepost explain`: one policy request through the rules, every answer with
+//! its reason. Looks and charges nothing.
+//!
+//! The request is the operator's; it is bounded all the same, as on the socket.
+
+use super::Exit;
+use super::Format;
+use super::block_on;
+use super::complain;
+use super::say;
+use crate::config::Config;
+use crate::engine::Ask;
+use crate::engine::Decided;
+use crate::engine::Recall;
+use crate::engine::Store;
+use crate::engine::decide;
+use crate::engine::usual_direction;
+use crate::facts::Attribute;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Moment;
+use crate::facts::Stage;
+use crate::message::Message;
+use crate::policy::Options;
+use crate::policy::Policy;
+use crate::policy::load;
+use crate::state::State;
+use crate::verdict::Verdict;
+use crate::yaml::Mistake;
+use serde::Serialize;
+use std::io;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// As on the socket.
+const MAX_REQUEST_BYTES: u64 = 64 << 10;
+
+/// Postfix's own default for a message is 10 MB.
+const MAX_MESSAGE_BYTES: u64 = 1 << 30;
+
+pub(super) fn run(config: Option<&Path>, message: Option<&Path>, format: Format) -> Exit {
+    let (config, policy) = match policy(config) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| complain(&mistake.to_string()));
+            let unread = mistakes.iter().all(|mistake| mistake.is_unread);
+            return if unread { Exit::CouldNotRun } else { Exit::Mistakes };
+        }
+    };
+    let explained = request().and_then(|text| {
+        let message = message.map(read_message).transpose()?;
+        let stage = stage_of(&text)?;
+        let facts = facts(&text, stage, &policy);
+        let deadline = config.deadline.message;
+        block_on(explain(&policy, facts, stage, message, deadline))
+            .map_err(|error| format!("can't run: {error}"))
+    });
+    match explained {
+        Ok(explained) if format == Format::Json => match serde_json::to_string_pretty(&explained) {
+            Ok(json) => say(&json),
+            Err(error) => complain(&format!("can't be written as JSON: {error}")),
+        },
+        Ok(explained) => say(explained.text().trim_end()),
+        Err(why) => {
+            complain(&why);
+            return Exit::CouldNotRun;
+        }
+    }
+    Exit::Fine
+}
+
+fn policy(path: Option<&Path>) -> Result<(Config, Policy), Vec<Mistake>> {
+    let config = Config::load(path)?;
+    let options = Options {
+        local: config.local.clone(),
+        enforce: config.enforce.clone(),
+        disable: config.disable.clone(),
+        generation: 1,
+    };
+    let loaded = load(&config.policy_dir, &options)?;
+    Ok((config, loaded.policy))
+}
+
+fn request() -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let read = io::stdin().lock().take(MAX_REQUEST_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("the request can't be read: {error}"))?;
+    if bytes.len() as u64 > MAX_REQUEST_BYTES {
+        return Err(format!("the request is longer than {MAX_REQUEST_BYTES} bytes"));
+    }
+    first_request(&String::from_utf8_lossy(&bytes))
+}
+
+/// Lines up to an empty one or the end.
+fn first_request(text: &str) -> Result<String, String> {
+    let text = text.replace("\r\n", "\n");
+    let end = text.trim_start_matches('\n').find("\n\n").map(|end| end + 1);
+    let text = text.trim_start_matches('\n');
+    let text = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
+    if let Some(line) = text.lines().find(|line| !line.contains('=')) {
+        return Err(format!("`{line}` is not name=value; a request is such lines, as Postfix sends them"));
+    }
+    if text.trim().is_empty() {
+        return Err(
+            "there is no request on stdin: name=value lines are expected, such as sender=a@example.com"
+                .into(),
+        );
+    }
+    Ok(text.to_owned())
+}
+
+fn read_message(path: &Path) -> Result<Message, String> {
+    let mut eml = Vec::new();
+    let file = std::fs::File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let read = file.take(MAX_MESSAGE_BYTES).read_to_end(&mut eml);
+    read.map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(Message::from_eml(&eml))
+}
+
+/// `protocol_state`, else RCPT.
+fn stage_of(request: &str) -> Result<Stage, String> {
+    let state = request.lines().find_map(|line| line.strip_prefix("protocol_state="));
+    match state {
+        Some("CONNECT") => Ok(Stage::Connect),
+        Some("EHLO" | "HELO") => Ok(Stage::Helo),
+        Some("MAIL") => Ok(Stage::Mail),
+        None | Some("" | "RCPT") => Ok(Stage::Rcpt),
+        Some("DATA" | "END-OF-MESSAGE") => Ok(Stage::Data),
+        Some("VRFY" | "ETRN") => Err("VRFY and ETRN are never decided here: the answer is DUNNO".into()),
+        Some(other) => {
+            Err(format!("`{other}` is not a protocol_state: CONNECT HELO EHLO MAIL RCPT DATA END-OF-MESSAGE"))
+        }
+    }
+}
+
+fn facts(request: &str, stage: Stage, policy: &Policy) -> Facts {
+    let pairs = || request.lines().filter_map(|line| line.split_once('='));
+    let attributes: Vec<Attribute<'_>> =
+        pairs().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
+    let mut facts = Facts::from_attributes(&attributes, stage);
+    facts.set(Fact::Listener, "default");
+    facts.set_moment(Moment::at(jiff::Timestamp::now()), &jiff::tz::TimeZone::system());
+    for (name, value) in pairs() {
+        let unsent =
+            Fact::named(name).filter(|fact| fact.info().attribute.is_none() && *fact != Fact::Client);
+        if let Some(fact) = unsent.filter(|_| !value.is_empty()) {
+            facts.set(fact, value);
+        }
+    }
+    if !facts.is_known(Fact::Direction) {
+        facts.set(Fact::Direction, usual_direction(&facts, &policy.lists));
+    }
+    facts
+}
+
+async fn explain(
+    policy: &Policy,
+    mut facts: Facts,
+    stage: Stage,
+    message: Option<Message>,
+    deadline: Duration,
+) -> Explained {
+    // As if nothing had been sent before.
+    let state = State::in_memory(1000);
+    let now = jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or_default();
+    let store = Store { state: &state, now, deadline, charges: false };
+    let mut recall = Recall::default();
+    let mut explained = Explained::default();
+    let mut last = stage;
+    facts.recipients.extend(facts.text(Fact::Recipient).map(str::to_owned));
+    let decided = decide(ask(policy, &facts, stage), &mut recall, store).await;
+    let refused = decided.verdict.refuses();
+    explained.take(policy, &decided);
+    if let Some(message) = message.filter(|_| !refused) {
+        last = Stage::Message;
+        facts.set_number(Fact::RecipientCount, facts.recipients.len() as u64);
+        facts.set_number(Fact::Size, message.size());
+        facts.set_number(Fact::HeaderCount, message.headers().len() as u64);
+        facts.message = Some(Arc::new(message));
+        let decided = decide(ask(policy, &facts, last), &mut recall, store).await;
+        explained.take(policy, &decided);
+    }
+    explained.stage = last.word();
+    explained
+}
+
+fn ask<'a>(policy: &'a Policy, facts: &'a Facts, stage: Stage) -> Ask<'a> {
+    Ask {
+        policy,
+        facts,
+        stage,
+        decides_envelope: stage < Stage::Message,
+        id: "explain",
+        impossible: &[],
+        only: None,
+        trace: true,
+    }
+}
+
+/// All there is to tell, in the order in which it happened.
+#[derive(Debug, Default, Serialize)]
+struct Explained {
+    /// The last stage that was decided.
+    stage: &'static str,
+    rules: Vec<Asked>,
+    verdict: Said,
+    /// What would happen if every rule were enforced; absent if they all are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed: Option<Said>,
+    tags: Vec<String>,
+    score: f64,
+    would_count: Vec<Counted>,
+}
+
+#[derive(Debug, Serialize)]
+struct Asked {
+    rule: String,
+    file: String,
+    line: usize,
+    stage: &'static str,
+    mode: &'static str,
+    result: &'static str,
+    because: String,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Said {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    text: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    because: String,
+    /// What else is done to the mail, such as `add_header X-Spam: yes`.
+    also: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counted {
+    rule: String,
+    key: String,
+    what: String,
+    number: u64,
+}
+
+impl Explained {
+    fn take(&mut self, policy: &Policy, decided: &Decided) {
+        for trace in &decided.trace {
+            let Some(rule) = policy.rules.get(trace.rule as usize) else {
+                continue;
+            };
+            self.rules.push(Asked {
+                rule: rule.name.clone(),
+                file: policy.files.get(rule.file).map(|file| file.name.clone()).unwrap_or_default(),
+                line: rule.place.line,
+                stage: trace.stage.word(),
+                mode: rule.mode.word(),
+                result: trace.truth.word(),
+                because: trace.because.clone(),
+            });
+        }
+        self.verdict.take(policy, &decided.verdict, &decided.because);
+        if let Some(would) = &decided.would {
+            self.observed.get_or_insert_default().take(policy, would, &decided.would_because);
+        }
+        let known = &decided.known;
+        self.score = known.score();
+        let marks = [&known.connection, &known.message, &known.recipient];
+        for tag in marks.into_iter().chain(&known.recipients).flat_map(|marks| &marks.tags) {
+            let name = policy.tag_name(*tag).to_owned();
+            if !self.tags.contains(&name) {
+                self.tags.push(name);
+            }
+        }
+        for (rule, question) in &decided.due {
+            self.would_count.push(Counted {
+                rule: name(policy, *rule),
+                key: question.key.clone(),
+                what: format!("{:?}", question.count).to_lowercase(),
+                number: question.n,
+            });
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let width = self.rules.iter().map(|asked| asked.rule.chars().count()).max().unwrap_or_default();
+        for asked in &self.rules {
+            let observed = if asked.mode == "observe" { " (observe)" } else { "" };
+            text += &format!(
+                "{:8} {:width$}  {:8}  {}{observed}\n",
+                asked.stage, asked.rule, asked.result, asked.because
+            );
+        }
+        if !self.tags.is_empty() {
+            text += &format!("tags:    {}\n", self.tags.join(" "));
+        }
+        if self.score != 0.0 {
+            text += &format!("score:   {}\n", crate::checks::show_score(self.score));
+        }
+        for counted in &self.would_count {
+            let Counted { rule, key, what, number } = counted;
+            text += &format!("counts:  {number} {what} of `{key}` for {rule}\n");
+        }
+        text += &format!("verdict: {}\n", self.verdict.text());
+        if let Some(observed) = self.observed.as_ref().filter(|observed| **observed != self.verdict) {
+            text += &format!("if all were enforced: {}\n", observed.text());
+        }
+        text
+    }
+}
+
+impl Said {
+    fn take(&mut self, policy: &Policy, verdict: &Verdict, because: &str) {
+        self.action = verdict.word();
+        self.rule = verdict.rule().map(|rule| name(policy, rule));
+        self.text = verdict.refusal.as_ref().map(|(_, refusal)| refusal.text()).unwrap_or_default();
+        self.because = because.to_owned();
+        for done in &verdict.effects {
+            let also =
+                format!("{} {} by {}", done.effect.word(), done.effect.text(), name(policy, done.rule));
+            if !self.also.contains(&also) {
+                self.also.push(also);
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.action.to_owned();
+        if let Some(rule) = &self.rule {
+            text += &format!(" by {rule}");
+        }
+        if !self.text.is_empty() {
+            text += &format!(": {}", self.text);
+        }
+        if !self.because.is_empty() {
+            text += &format!(" ({})", self.because);
+        }
+        for also in &self.also {
+            text += &format!("\n         {also}");
+        }
+        text
+    }
+}
+
+fn name(policy: &Policy, rule: u32) -> String {
+    policy.rules.get(rule as usize).map(|rule| rule.name.clone()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::load_texts;
+
+    const RULES: &str = r#"
+rules:
+  - {name: no-name, when: {client_name: unknown}, then: [{tag: nameless}, {score: 2}]}
+  - {name: limit, when: {rate: {key: sender, limits: [10/1h]}}, then: defer_if_permit}
+  - {name: blocked, when: {sender: bad@b.test}, mode: observe, then: {reject: "550 5.7.1 no"}}
+  - {name: helo, when: {helo_name: x.test}, then: {reject: "550 5.7.1 no {helo_name}"}}
+  - {name: subject, when: {header: {Subject: /casino/}}, then: {hold: casino}}
+"#;
+
+    async fn explained(request: &str, message: Option<&str>) -> Explained {
+        let policy = load_texts(&[("p.yaml", RULES)], Path::new(""), &Options::default()).unwrap().policy;
+        let request = first_request(request).unwrap();
+        let stage = stage_of(&request).unwrap();
+        let facts = facts(&request, stage, &policy);
+        let message = message.map(|eml| Message::from_eml(eml.as_bytes()));
+        explain(&policy, facts, stage, message, Duration::from_secs(5)).await
+    }
+
+    #[tokio::test]
+    async fn every_rule_is_told_with_its_reason_and_what_would_count() {
+        let told = explained("client_name=unknown\nsender=bad@b.test\nrecipient=a@c.test\n\n", None).await;
+        assert_eq!(
+            told.text(),
+            "rcpt     no-name  match     client_name `unknown` fits `unknown`\n\
+             rcpt     limit    no match  `bad@b.test` has used 1 of 10 in 1h\n\
+             rcpt     blocked  match     sender `bad@b.test` fits `bad@b.test` (observe)\n\
+             tags:    nameless\n\
+             score:   2\n\
+             counts:  1 recipients of `bad@b.test` for limit\n\
+             verdict: accept\n\
+             if all were enforced: reject by blocked: 550 5.7.1 no [explain] (sender `bad@b.test` fits `bad@b.test`)\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_message_is_asked_about_once_the_envelope_is_accepted() {
+        let eml = "Subject: casino\n\nx\n";
+        let told = explained("sender=a@b.test\nrecipient=a@c.test", Some(eml)).await;
+        assert_eq!((told.stage, told.verdict.action), ("message", "hold"));
+        assert_eq!(told.verdict.also, ["hold casino by subject"]);
+        let told = explained("helo_name=x.test\nrecipient=a@c.test", Some(eml)).await;
+        assert_eq!((told.stage, told.verdict.action), ("rcpt", "reject"));
+        assert!(told.would_count.is_empty());
+    }
+
+    #[tokio::test]
+    async fn it_can_be_read_by_programs() {
+        let told = explained("protocol_state=MAIL\nhelo_name=x.test\nsender=", None).await;
+        let json = serde_json::to_value(&told).unwrap();
+        assert_eq!((&json["stage"], &json["verdict"]["action"]), (&"mail".into(), &"accept".into()));
+    }
+
+    #[test]
+    fn a_request_is_read_up_to_its_empty_line() {
+        assert_eq!(first_request("\na=b\r\nc=d\r\n\r\ne=f"), Ok("a=b\nc=d\n".into()));
+        assert_eq!(first_request("a=b"), Ok("a=b".into()));
+        for wrong in ["", "\n\n", "HELO x\n"] {
+            assert!(first_request(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(stage_of("protocol_state=VRFY").is_err());
+        assert_eq!(stage_of("protocol_state=END-OF-MESSAGE"), Ok(Stage::Data));
+    }
+}

@@ -1,0 +1,211 @@
+//! The mail of a test: an ordinary inbound one but for what is given.
+
+use super::moment;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Marks;
+use crate::facts::NULL_SENDER;
+use crate::facts::Reason;
+use crate::lists::Registry;
+use crate::message::Message;
+use crate::policy::Given;
+use crate::policy::Policy;
+use crate::values::query;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is not given. The address is of a network that examples do not use
+/// (RFC 2544), so that no list of theirs has it by accident.
+const ORDINARY: &[(Fact, &str)] = &[
+    (Fact::ClientAddress, "198.18.0.25"),
+    (Fact::ClientName, "mail.sender.example"),
+    (Fact::ReverseClientName, "mail.sender.example"),
+    (Fact::ServerAddress, "192.0.2.25"),
+    (Fact::ServerPort, "25"),
+    (Fact::Listener, "default"),
+    (Fact::HeloName, "mail.sender.example"),
+    (Fact::ProtocolName, "esmtp"),
+    (Fact::Sender, "someone@sender.example"),
+];
+
+const RECIPIENT: &str = "user@example.com";
+
+const HEADERS: &[&str] = &[
+    "From: Someone <someone@sender.example>",
+    "To: user@example.com",
+    "Subject: an ordinary mail",
+    "Date: Wed, 18 Nov 2026 12:00:00 +0000",
+    "Message-ID: <ordinary@sender.example>",
+];
+
+const BODY: &str = "Nothing out of the ordinary.\r\n";
+
+const BOUNDARY: &str = "gatepost-test-parts";
+
+/// One mail, to be sent any number of times.
+pub(super) struct Mail {
+    /// But for what each sending or recipient has of its own.
+    pub(super) facts: Facts,
+    pub(super) recipients: Vec<String>,
+    pub(super) marks: Marks,
+    message: Arc<Message>,
+    /// How many of the message's fields are the test's own; those behind them
+    /// only hold the attachments together.
+    pub(super) fields: usize,
+    given: Vec<(Fact, Option<String>)>,
+}
+
+impl Mail {
+    pub(super) fn make(
+        given: &Given,
+        now: jiff::civil::DateTime,
+        policy: &Policy,
+        base: &Path,
+    ) -> Result<Self, String> {
+        let mut facts = Facts::default();
+        facts.set_moment(moment(now), &jiff::tz::TimeZone::UTC);
+        for (fact, value) in ORDINARY {
+            facts.set(*fact, value);
+        }
+        apply(&given.facts, &mut facts);
+        if !given.facts.iter().any(|(fact, _)| *fact == Fact::Direction) {
+            facts.set(Fact::Direction, usual_direction(&facts, &policy.lists));
+        }
+        let recipients = match &given.recipients {
+            Some(recipients) => recipients.clone(),
+            None => vec![facts.text(Fact::Recipient).unwrap_or(RECIPIENT).to_owned()],
+        };
+        let (eml, fields) = eml(given, base)?;
+        let message = Arc::new(Message::from_eml(&eml));
+        let fields = fields.unwrap_or(message.headers().len());
+        let marks = marks(given, policy);
+        Ok(Self { facts, recipients, marks, message, fields, given: given.facts.clone() })
+    }
+
+    /// What tells this sending from the others of its test.
+    pub(super) fn number(&self, facts: &mut Facts, number: u64) {
+        facts.set_number(Fact::ClientPort, 1024 + number % 60_000);
+        facts.set(Fact::Instance, &format!("test.{number:x}"));
+        facts.set(Fact::QueueId, "4TESTqueueID");
+        apply(&self.given, facts);
+    }
+
+    /// What is known once the recipients are.
+    pub(super) fn accepted(&self, facts: &mut Facts, accepted: Vec<String>) {
+        let refused = self.recipients.len() - accepted.len();
+        facts.set_number(Fact::RecipientCount, accepted.len() as u64);
+        facts.set_number(Fact::RefusedRecipients, refused as u64);
+        match accepted.as_slice() {
+            [only] => facts.set(Fact::Recipient, only),
+            _ => facts.unset(Fact::Recipient),
+        }
+        facts.recipients = accepted;
+        self.given_again(facts, &[Fact::RecipientCount, Fact::RefusedRecipients]);
+    }
+
+    /// What is known once the message is.
+    pub(super) fn content(&self, facts: &mut Facts) {
+        facts.set_number(Fact::Size, self.message.size());
+        facts.set_number(Fact::HeaderCount, self.message.headers().len() as u64);
+        facts.message = Some(Arc::clone(&self.message));
+        self.given_again(facts, &[Fact::Size, Fact::HeaderCount]);
+    }
+
+    /// What a test says goes before what was counted.
+    fn given_again(&self, facts: &mut Facts, which: &[Fact]) {
+        let given: Vec<_> = self.given.iter().filter(|(fact, _)| which.contains(fact)).cloned().collect();
+        apply(&given, facts);
+    }
+
+    /// Name, number among those of the name, and line of each of its own fields.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (String, u32, String)> {
+        let headers = self.message.headers().iter().take(self.fields);
+        headers.map(|header| (header.name.clone(), header.occurrence, header.line()))
+    }
+}
+
+fn apply(given: &[(Fact, Option<String>)], facts: &mut Facts) {
+    for (fact, value) in given {
+        match value.as_deref() {
+            Some("") if *fact == Fact::Sender => facts.set(*fact, NULL_SENDER),
+            Some(value) => facts.set(*fact, value),
+            None => facts.unset(*fact),
+        }
+    }
+}
+
+/// The direction of mail that came over the network: outbound from those who
+/// logged in and from local.networks, else inbound.
+pub fn usual_direction(facts: &Facts, lists: &Registry) -> &'static str {
+    let ours = lists.get("local.networks").ok();
+    let client = query(facts, Fact::ClientAddress);
+    let is_ours = ours.zip(client).is_some_and(|(list, client)| list.contains(&client));
+    if is_ours || facts.is_known(Fact::SaslUsername) { "outbound" } else { "inbound" }
+}
+
+/// Given tags and points are the connection's.
+fn marks(given: &Given, policy: &Policy) -> Marks {
+    let mut marks = Marks::default();
+    for name in &given.tags {
+        let tag = policy.tags.iter().position(|known| known == name);
+        tag.and_then(|tag| tag.try_into().ok()).into_iter().for_each(|tag| marks.add_tag(tag));
+    }
+    // No rule gave them, so no rule's name stands for them in `{reasons}`.
+    marks.reasons.extend(given.score.map(|points| Reason { rule: u32::MAX, points }));
+    marks
+}
+
+/// The message, and how many of its fields are the test's own if not all are.
+fn eml(given: &Given, base: &Path) -> Result<(Vec<u8>, Option<usize>), String> {
+    let mut eml = String::new();
+    if let Some((name, _)) = &given.message {
+        let path = base.join(name);
+        let file = std::fs::read(&path).map_err(|error| format!("{name} can't be read: {error}"))?;
+        lines(given.headers.as_deref().unwrap_or_default(), &mut eml);
+        return Ok(([eml.into_bytes(), file].concat(), None));
+    }
+    match &given.headers {
+        Some(headers) => lines(headers, &mut eml),
+        None => lines(HEADERS, &mut eml),
+    }
+    let own = given.headers.as_ref().map_or(HEADERS.len(), Vec::len);
+    let body = given.body.as_deref().unwrap_or(BODY);
+    let Some(attachments) = &given.attachments else {
+        eml += "\r\n";
+        eml += body;
+        return Ok((eml.into_bytes(), Some(own)));
+    };
+    eml += "MIME-Version: 1.0\r\n";
+    eml += &format!("Content-Type: multipart/mixed; boundary={BOUNDARY}\r\n\r\n");
+    eml += &format!("--{BOUNDARY}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{body}\r\n");
+    for name in attachments {
+        eml += &format!(
+            "--{BOUNDARY}\r\nContent-Type: application/octet-stream\r\n\
+             Content-Disposition: attachment; {}\r\n\r\ncontent\r\n",
+            file_name(name)
+        );
+    }
+    eml += &format!("--{BOUNDARY}--\r\n");
+    Ok((eml.into_bytes(), Some(own)))
+}
+
+fn lines(headers: &[impl AsRef<str>], eml: &mut String) {
+    for header in headers {
+        eml.push_str(header.as_ref().trim_end());
+        eml.push_str("\r\n");
+    }
+}
+
+/// As a parameter: a quoted string, or percent-encoded (RFC 2231) where that
+/// could not hold it.
+fn file_name(name: &str) -> String {
+    let plain = name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
+    if plain {
+        return format!("filename=\"{name}\"");
+    }
+    let encoded: String = name
+        .bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect();
+    format!("filename*=utf-8''{encoded}")
+}

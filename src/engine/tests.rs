@@ -1,0 +1,225 @@
+//! What a decision is, in both worlds; what the tests inside rule files can't
+//! see, because they ask as if every rule were enforced.
+
+use super::*;
+use crate::facts::Fact;
+use crate::message::Message;
+use crate::policy::Options;
+use crate::policy::load_texts;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A policy, its counters, and one session at a time.
+struct Bench {
+    policy: Policy,
+    state: State,
+    recall: Recall,
+    now: Nanos,
+}
+
+impl Bench {
+    fn new(rules: &str) -> Self {
+        let loaded = load_texts(&[("p.yaml", rules)], Path::new(""), &Options::default());
+        let policy = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:?}")).policy;
+        Self {
+            policy,
+            state: State::in_memory(100),
+            recall: Recall::default(),
+            now: 1_800_000_000_000_000_000,
+        }
+    }
+
+    async fn ask(&mut self, stage: Stage, facts: &str, decides_envelope: bool) -> Decided {
+        let facts = facts_of(stage, facts);
+        let ask = Ask {
+            policy: &self.policy,
+            facts: &facts,
+            stage,
+            decides_envelope,
+            id: "",
+            impossible: &[],
+            only: None,
+            trace: false,
+        };
+        let deadline = Duration::from_secs(5);
+        let store = Store { state: &self.state, now: self.now, deadline, charges: true };
+        decide(ask, &mut self.recall, store).await
+    }
+
+    /// A recipient of a mail; what happens and what would happen.
+    async fn rcpt(&mut self, facts: &str) -> (&'static str, &'static str) {
+        words(&self.ask(Stage::Rcpt, facts, true).await)
+    }
+
+    /// The same in a session of its own.
+    async fn mail(&mut self, facts: &str) -> (&'static str, &'static str) {
+        self.recall = Recall::default();
+        self.rcpt(facts).await
+    }
+}
+
+fn words(decided: &Decided) -> (&'static str, &'static str) {
+    (decided.verdict.word(), decided.would.as_ref().unwrap_or(&decided.verdict).word())
+}
+
+fn facts_of(stage: Stage, text: &str) -> Facts {
+    let mut facts = Facts::default();
+    for (name, value) in text.split_whitespace().filter_map(|pair| pair.split_once('=')) {
+        facts.set(Fact::named(name).expect("a fact"), value);
+    }
+    if stage >= Stage::Data {
+        facts.recipients.extend(facts.text(Fact::Recipient).map(str::to_owned));
+    }
+    if stage == Stage::Message {
+        facts.message = Some(Arc::new(Message::from_eml(b"Subject: hi\r\n\r\nx\r\n")));
+    }
+    facts
+}
+
+#[tokio::test]
+async fn an_observed_score_does_not_make_an_enforced_threshold_bite() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: points, mode: observe, when: {helo_name: x}, then: [{score: 5}, {tag: odd}]}
+  - {name: threshold, when: {score: {at_least: 5}}, then: reject}
+  - {name: tagged, when: {tag: odd}, then: defer}
+",
+    );
+    assert_eq!(bench.mail("helo_name=x recipient=a@b.test").await, ("accept", "reject"));
+    assert_eq!(bench.mail("helo_name=y recipient=a@b.test").await, ("accept", "accept"));
+}
+
+#[tokio::test]
+async fn an_observed_refusal_lets_the_enforced_rules_behind_speak() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: seen, mode: observe, when: {helo_name: x}, then: reject}
+  - {name: meant, when: {sender: s@b.test}, then: defer}
+",
+    );
+    assert_eq!(bench.mail("helo_name=x sender=s@b.test recipient=a@b.test").await, ("defer", "reject"));
+}
+
+#[tokio::test]
+async fn an_observed_limit_counts_as_if_it_had_refused() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: limit, mode: observe, when: {rate: {key: sender, limits: [2/1h strict]}}, then: defer_if_permit}
+",
+    );
+    let facts = "sender=s@b.test recipient=a@b.test";
+    for would in ["accept", "accept", "defer_if_permit", "defer_if_permit"] {
+        assert_eq!(bench.mail(facts).await, ("accept", would));
+    }
+    bench.now += 61 * 60 * 1_000_000_000;
+    assert_eq!(bench.mail(facts).await, ("accept", "accept"));
+}
+
+#[tokio::test]
+async fn a_request_is_charged_once_whatever_the_other_world_says() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: meant, when: {rate: {key: sender, limits: [1/1h], bucket: shared}}, then: defer_if_permit}
+  - {name: seen, mode: observe, when: {rate: {key: sender, limits: [1/1h], bucket: shared}}, then: defer_if_permit}
+",
+    );
+    let facts = "sender=s@b.test recipient=a@b.test";
+    assert_eq!(bench.mail(facts).await, ("accept", "defer_if_permit"));
+    assert_eq!(bench.mail(facts).await, ("defer_if_permit", "defer_if_permit"));
+}
+
+#[tokio::test]
+async fn a_message_is_counted_once_whatever_its_recipients() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: limit, when: {rate: {key: sender, count: messages, limits: [1/1h]}}, then: defer}
+",
+    );
+    for recipient in ["a", "b", "c"] {
+        let facts = format!("sender=s@b.test recipient={recipient}@b.test");
+        assert_eq!(bench.rcpt(&facts).await.0, "accept");
+    }
+    bench.recall.end_transaction();
+    assert_eq!(bench.rcpt("sender=s@b.test recipient=a@b.test").await.0, "defer");
+}
+
+#[tokio::test]
+async fn refused_attempts_count_only_where_a_rule_says_so() {
+    for (charge, expected) in [("accepted", "accept"), ("attempts", "defer")] {
+        let mut bench = Bench::new(&format!(
+            "rules:
+  - {{name: limit, when: {{rate: {{key: client_address, limits: [2/1h], charge: {charge}}}}}, then: defer}}
+  - {{name: unknown, when: {{recipient: nobody@}}, then: reject}}
+"
+        ));
+        for _ in 0..2 {
+            assert_eq!(bench.mail("client_address=192.0.2.1 recipient=nobody@b.test").await.0, "reject");
+        }
+        assert_eq!(bench.mail("client_address=192.0.2.1 recipient=a@b.test").await.0, expected, "{charge}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_behind_a_used_up_limit_count_on() {
+    for (charge, expected) in [("accepted", "accept"), ("attempts", "defer")] {
+        let mut bench = Bench::new(&format!(
+            "rules:
+  - {{name: limit, when: {{rate: {{key: client_address, limits: [2/1h strict], charge: {charge}}}}}, then: defer}}
+"
+        ));
+        let facts = "client_address=192.0.2.1 recipient=a@b.test";
+        for words in ["accept", "accept", "defer"] {
+            assert_eq!(bench.mail(facts).await.0, words);
+        }
+        bench.now += 40 * 60 * 1_000_000_000;
+        assert_eq!(bench.mail(facts).await.0, "defer");
+        assert_eq!(bench.mail(facts).await.0, "defer");
+        // The first two are an hour old; only attempts have come since.
+        bench.now += 21 * 60 * 1_000_000_000;
+        assert_eq!(bench.mail(facts).await.0, expected, "{charge}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_gone_refuses_nothing_unless_a_rule_says_so() {
+    for (on_unknown, expected) in [("skip", "accept"), ("match", "defer"), ("defer", "defer")] {
+        let mut bench = Bench::new(&format!(
+            "rules:
+  - {{name: limit, on_unknown: {on_unknown}, when: {{rate: {{key: sender, limits: [1/1h]}}}}, then: reject}}
+"
+        ));
+        bench.state = State::stuck();
+        assert_eq!(bench.mail("sender=s@b.test recipient=a@b.test").await.0, expected, "{on_unknown}");
+    }
+}
+
+#[tokio::test]
+async fn a_milter_that_leaves_the_envelope_to_others_takes_its_marks_alone() {
+    let rules = "rules:
+  - {name: helo, when: {helo_name: x}, then: [{tag: odd}, reject]}
+  - {name: content, when: {tag: odd, header: {Subject: hi}}, then: {hold: odd}}
+";
+    for (decides_envelope, expected) in [(false, "hold"), (true, "reject")] {
+        let mut bench = Bench::new(rules);
+        let decided = bench.ask(Stage::Message, "helo_name=x recipient=a@b.test", decides_envelope).await;
+        assert_eq!(decided.verdict.word(), expected);
+    }
+}
+
+#[tokio::test]
+async fn what_was_accepted_at_rcpt_is_not_refused_by_its_rules_at_data() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: friend, when: {recipient: abuse@}, then: accept}
+  - {name: helo, when: {helo_name: x}, then: reject}
+",
+    );
+    assert_eq!(bench.mail("helo_name=x recipient=abuse@b.test").await.0, "accept");
+    for stage in [Stage::Data, Stage::Message] {
+        let decided = bench.ask(stage, "helo_name=x recipient=abuse@b.test", true).await;
+        assert_eq!(decided.verdict.word(), "accept", "{}", stage.word());
+    }
+    // Where nobody asked at RCPT, they have their turn at DATA.
+    bench.recall = Recall::default();
+    assert_eq!(bench.ask(Stage::Data, "helo_name=x", true).await.verdict.word(), "reject");
+}
