@@ -42,9 +42,9 @@ const LAYERS: &[(&str, &[&str])] = &[
             "yaml",
         ],
     ),
-    ("decision", &["checks", "engine", "facts", "policy", "reply", "verdict"]),
+    ("journal", &["config"]),
+    ("decision", &["checks", "engine", "facts", "journal", "policy", "reply", "verdict"]),
     ("metrics", &["config", "reply"]),
-    ("journal", &["config", "decision"]),
     (
         "desk",
         &[
@@ -52,7 +52,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "names", "policy", "reply", "state", "values", "verdict", "yaml",
         ],
     ),
-    ("wire", &["reply"]),
+    ("wire", &["names", "reply"]),
     ("listen", &["config", "desk", "facts", "metrics", "reply", "wire"]),
     (
         "cli",

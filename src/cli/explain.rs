@@ -16,6 +16,7 @@ use crate::engine::Store;
 use crate::engine::decide;
 use crate::engine::usual_direction;
 use crate::facts::Attribute;
+use crate::facts::DayTime;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Moment;
@@ -141,7 +142,8 @@ fn facts(request: &str, stage: Stage, policy: &Policy) -> Facts {
         pairs().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     let mut facts = Facts::from_attributes(&attributes, stage);
     facts.set(Fact::Listener, "default");
-    facts.set_moment(Moment::at(jiff::Timestamp::now()), &jiff::tz::TimeZone::system());
+    let now = Moment::at(jiff::Timestamp::now());
+    facts.set_moment(now, &DayTime::of(&now, &jiff::tz::TimeZone::system()));
     for (name, value) in pairs() {
         let unsent =
             Fact::named(name).filter(|fact| fact.info().attribute.is_none() && *fact != Fact::Client);

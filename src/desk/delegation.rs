@@ -14,6 +14,7 @@ use super::sessions::Handle;
 use super::sessions::Key;
 use crate::decision::About;
 use crate::engine::Decided;
+use crate::engine::usual_direction;
 use crate::facts::Attribute;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -79,7 +80,7 @@ impl Desk {
     ) -> PolicyAction {
         let mut facts = Facts::from_attributes(attributes, stage);
         facts.set(Fact::Listener, &peer.listener);
-        facts.set_moment(self.moment(), &self.zone);
+        self.set_moment(&mut facts);
         let handle = self.session_of_request(&facts, peer, anew);
         let mut session = handle.lock().await;
         session.hear(&facts);
@@ -105,9 +106,18 @@ impl Desk {
             },
             None => {}
         }
+        facts.set(Fact::Direction, usual_direction(&facts, &transaction.active.policy.lists));
+        if stage == Stage::Data {
+            facts.recipients.clone_from(&transaction.recipients);
+            // It names one recipient only if there is but one.
+            facts.unset(Fact::Recipient);
+            facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
+        }
+        let facts = Arc::new(facts);
+        session.connection = Some(Arc::clone(&facts));
         let action = match stage {
             Stage::Message => self.end_of_message_seen(&facts, &mut session),
-            _ => self.envelope(facts.clone(), &mut session, stage).await,
+            _ => self.envelope(&facts, &mut session, stage).await,
         };
         if let Some(transaction) = session.transaction.as_mut() {
             transaction.keep(stage, &facts, peer.connection, &action);
@@ -152,7 +162,7 @@ impl Desk {
     async fn before_mail(&self, mut facts: Facts, session: &mut Session, stage: Stage) -> PolicyAction {
         let active = self.active();
         self.settle_generation(session, &active);
-        let direction = self.direction(&facts, &active.policy);
+        let direction = usual_direction(&facts, &active.policy.lists);
         facts.set(Fact::Direction, direction);
         let id = self.next_id();
         let asked = Asked { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
@@ -162,6 +172,7 @@ impl Desk {
             let transaction = Transaction::new(id, Arc::clone(&active));
             self.tell(About::Client, &transaction, &facts, Some(&decided), now, would, "policy");
         }
+        session.connection = Some(Arc::new(facts));
         refusal_action(&decided).unwrap_or_default()
     }
 
@@ -187,39 +198,31 @@ impl Desk {
     }
 
     /// MAIL, RCPT and DATA.
-    async fn envelope(&self, mut facts: Facts, session: &mut Session, stage: Stage) -> PolicyAction {
+    async fn envelope(&self, facts: &Facts, session: &mut Session, stage: Stage) -> PolicyAction {
         let Session { recall, transaction: Some(transaction), .. } = session else {
             return PolicyAction::Dunno;
         };
         let active = Arc::clone(&transaction.active);
-        let direction = self.direction(&facts, &active.policy);
-        facts.set(Fact::Direction, direction);
-        if stage == Stage::Data {
-            facts.recipients.clone_from(&transaction.recipients);
-            // It names one recipient only if there is but one.
-            facts.unset(Fact::Recipient);
-            facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
-        }
         let id = transaction.id.clone();
-        let asked = Asked { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
+        let asked = Asked { active: &active, facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, recall).await;
         let (now, would) = ruling(&active.policy, &decided);
-        let recipient = facts.text(Fact::Recipient).unwrap_or_default().to_owned();
+        let recipient = facts.text(Fact::Recipient).unwrap_or_default();
         let refused = decided.verdict.refuses();
         if stage == Stage::Rcpt {
             if refused {
-                transaction.refuse(&recipient);
-            } else if !transaction.accept(&recipient) {
+                transaction.refuse(recipient);
+            } else if !transaction.accept(recipient) {
                 recall.recipients.pop();
             }
         }
         if refused || would.is_some() {
             let about = if stage == Stage::Rcpt { About::Recipient } else { About::Message };
-            self.tell(about, transaction, &facts, Some(&decided), now.clone(), would.clone(), "policy");
+            self.tell(about, transaction, facts, Some(&decided), now.clone(), would.clone(), "policy");
         }
         if refused {
             // What a refused recipient would have brought about concerns nobody else.
-            self.count_recipient(&decided, direction);
+            self.count_recipient(&decided, facts.text(Fact::Direction).unwrap_or_default());
             return refusal_action(&decided).unwrap_or_default();
         }
         transaction.note(Some(now), would);
@@ -230,13 +233,13 @@ impl Desk {
 
     /// END-OF-MESSAGE: nothing is refused here (Postfix before mid-2026 mishandles
     /// it), but what waits can be told.
-    fn end_of_message_seen(&self, facts: &Facts, session: &mut Session) -> PolicyAction {
+    fn end_of_message_seen(&self, facts: &Arc<Facts>, session: &mut Session) -> PolicyAction {
         let Some(transaction) = session.transaction.as_mut() else {
             return PolicyAction::Dunno;
         };
         transaction.size = facts.number(Fact::Size);
         let action = transaction.outbox.next_policy_action(Stage::Message);
-        transaction.facts = Some(facts.clone());
+        transaction.facts = Some(Arc::clone(facts));
         if !transaction.by_milter {
             // Nobody else will say how it ends.
             self.tell_message(session, "accept");

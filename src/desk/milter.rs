@@ -19,6 +19,7 @@ use super::sessions::Key;
 use crate::config::Decides;
 use crate::decision::About;
 use crate::engine::Decided;
+use crate::engine::usual_direction;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Macros;
@@ -359,7 +360,7 @@ impl MilterSession {
         if let Some(ruling) = transaction.ruling.as_mut().filter(|_| told != "accept") {
             ruling.verdict = told;
         }
-        transaction.facts = Some(facts);
+        transaction.facts = Some(Arc::new(facts));
         self.desk.tell_message(session, told);
         Ending { edits, answer }
     }
@@ -450,11 +451,11 @@ impl MilterSession {
 
     fn facts(&self, active: &Active) -> Facts {
         let mut facts = self.view.facts.clone();
-        facts.set_moment(self.desk.moment(), &self.desk.zone);
+        self.desk.set_moment(&mut facts);
         let direction = match (self.is_local, facts.text(Fact::Sender)) {
             (true, Some(NULL_SENDER)) => "bounce",
             (true, _) => "local",
-            (false, _) => self.desk.direction(&facts, &active.policy),
+            (false, _) => usual_direction(&facts, &active.policy.lists),
         };
         facts.set(Fact::Direction, direction);
         facts

@@ -21,12 +21,11 @@ use crate::engine::Ask;
 use crate::engine::Decided;
 use crate::engine::Recall;
 use crate::engine::Store;
-use crate::facts::Fact;
+use crate::facts::DayTime;
 use crate::facts::Facts;
 use crate::facts::Moment;
 use crate::facts::Stage;
 use crate::journal::Journal;
-use crate::lists::Query;
 use crate::metrics::FailOpen;
 use crate::metrics::Metrics;
 use crate::metrics::RuleCounters;
@@ -117,6 +116,8 @@ pub struct Desk {
     deadlines: Deadlines,
     wall: fn() -> Timestamp,
     zone: TimeZone,
+    /// For this minute since 1970.
+    day_time: ArcSwap<(i64, DayTime)>,
     ids: AtomicU64,
 }
 
@@ -135,6 +136,7 @@ impl Desk {
             deadlines: parts.deadlines,
             wall: parts.wall,
             zone: TimeZone::system(),
+            day_time: ArcSwap::from_pointee((i64::MIN, DayTime::default())),
             ids: AtomicU64::new(first),
         }
     }
@@ -178,21 +180,20 @@ impl Desk {
         String::from_utf8(id).unwrap_or_default()
     }
 
-    /// Which way the mail goes, from what either protocol says.
-    fn direction(&self, facts: &Facts, policy: &Policy) -> &'static str {
-        if facts.is_known(Fact::SaslUsername) {
-            return "outbound";
-        }
-        let ours = facts.ip(Fact::ClientAddress).is_some_and(|ip| {
-            let text = facts.text(Fact::ClientAddress).unwrap_or_default();
-            let query = Query { text, folded: text, ip: Some(ip) };
-            policy.lists.get("local.networks").is_ok_and(|list| list.contains(&query))
-        });
-        if ours { "outbound" } else { "inbound" }
-    }
-
-    fn moment(&self) -> Moment {
-        Moment::at((self.wall)())
+    /// The time of the request. Looking up a time zone costs as much as a rule, so
+    /// hour and day are kept for the minute.
+    fn set_moment(&self, facts: &mut Facts) {
+        let now = Moment::at((self.wall)());
+        let minute = now.timestamp.map(|now| now.as_second().div_euclid(60)).unwrap_or_default();
+        let known = self.day_time.load();
+        let day = if known.0 == minute {
+            known.1
+        } else {
+            let day = DayTime::of(&now, &self.zone);
+            self.day_time.store(Arc::new((minute, day)));
+            day
+        };
+        facts.set_moment(now, &day);
     }
 
     /// Asks the engine and counts what must be counted of every decision.

@@ -10,6 +10,7 @@ use crate::decision::About;
 use crate::decision::Decision;
 use crate::decision::Ruling;
 use crate::engine::Decided;
+use crate::engine::usual_direction;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
@@ -147,12 +148,12 @@ impl Desk {
         if std::mem::replace(&mut transaction.is_told, true) {
             return;
         }
-        let mut facts = transaction.facts.clone().unwrap_or_default();
+        let mut facts = transaction.facts.as_deref().cloned().unwrap_or_default();
         if let Some(milter) = milter {
             facts.complete_from(milter);
         }
         if !facts.is_known(Fact::Direction) {
-            facts.set(Fact::Direction, self.direction(&facts, &transaction.active.policy));
+            facts.set(Fact::Direction, usual_direction(&facts, &transaction.active.policy.lists));
         }
         // A message none of whose recipients was accepted never began for anybody.
         let nothing = transaction.recipients.is_empty() && transaction.refused.is_empty();

@@ -8,6 +8,8 @@ use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
 use crate::reply::PolicyAction;
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Answers kept of one transaction, for requests that are made again. Postfix
@@ -23,7 +25,7 @@ pub struct Session {
     pub generation: u64,
     pub recall: Recall,
     /// The last that was heard of the connection.
-    pub connection: Option<Facts>,
+    pub connection: Option<Arc<Facts>>,
     /// The milter's view, while there is one.
     pub milter: Option<Facts>,
     /// The smtpd process, as `instance` or a unix socket says.
@@ -40,7 +42,6 @@ impl Session {
         if self.connection.as_ref().is_some_and(|before| !before.same_connection(facts)) {
             self.recall.connection = Default::default();
         }
-        self.connection = Some(facts.clone());
     }
 }
 
@@ -55,8 +56,10 @@ pub struct Transaction {
     pub by_policy: bool,
     pub by_milter: bool,
     /// As the last policy request had them.
-    pub facts: Option<Facts>,
+    pub facts: Option<Arc<Facts>>,
     answers: Vec<Given>,
+    /// Of requests; random, since clients choose what is in them.
+    hasher: RandomState,
     /// Accepted by us, in the order of `recall.recipients`.
     pub recipients: Vec<String>,
     /// Refused, by whomever.
@@ -70,12 +73,12 @@ pub struct Transaction {
     pub is_told: bool,
 }
 
-/// An answer to a policy request.
+/// An answer to a policy request. What it was about is kept as a hash: a wrong
+/// match, in 2^64, repeats an answer.
 #[derive(Clone, Debug)]
 struct Given {
-    stage: Stage,
-    recipient: String,
-    context: String,
+    subject: u64,
+    context: u64,
     connection: u64,
     action: PolicyAction,
 }
@@ -99,6 +102,7 @@ impl Transaction {
             by_milter: false,
             facts: None,
             answers: Vec::new(),
+            hasher: RandomState::default(),
             recipients: Vec::new(),
             refused: Vec::new(),
             outbox: Outbox::default(),
@@ -110,10 +114,11 @@ impl Transaction {
     }
 
     pub fn before(&self, stage: Stage, facts: &Facts, connection: u64) -> Option<Before> {
-        let recipient = facts.text(Fact::Recipient).unwrap_or_default();
-        let context = facts.text(Fact::PolicyContext).unwrap_or_default();
-        let mut same =
-            self.answers.iter().filter(|given| given.stage == stage && given.recipient == recipient);
+        if self.answers.is_empty() {
+            return None;
+        }
+        let (subject, context) = self.hashes(stage, facts);
+        let mut same = self.answers.iter().filter(|given| given.subject == subject);
         let first = same.clone().next()?;
         // A repeated request comes on a new connection: the old one timed out or broke.
         let again = same.find(|given| given.context == context && given.connection != connection);
@@ -124,16 +129,17 @@ impl Transaction {
     }
 
     pub fn keep(&mut self, stage: Stage, facts: &Facts, connection: u64, action: &PolicyAction) {
-        if self.answers.len() >= MAX_ANSWERS {
-            return;
+        if self.answers.len() < MAX_ANSWERS {
+            let (subject, context) = self.hashes(stage, facts);
+            self.answers.push(Given { subject, context, connection, action: action.clone() });
         }
-        self.answers.push(Given {
-            stage,
-            recipient: facts.text(Fact::Recipient).unwrap_or_default().to_owned(),
-            context: facts.text(Fact::PolicyContext).unwrap_or_default().to_owned(),
-            connection,
-            action: action.clone(),
-        });
+    }
+
+    fn hashes(&self, stage: Stage, facts: &Facts) -> (u64, u64) {
+        // Behind RCPT a request is about the whole message.
+        let recipient = facts.text(Fact::Recipient).filter(|_| stage == Stage::Rcpt);
+        let subject = (stage, recipient);
+        (self.hasher.hash_one(subject), self.hasher.hash_one(facts.text(Fact::PolicyContext)))
     }
 
     pub fn accept(&mut self, recipient: &str) -> bool {

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -43,6 +44,8 @@ pub struct Sessions {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     pushed_out: AtomicU64,
+    /// Most set-ups never use process ids: then they need not be looked for.
+    has_pids: AtomicBool,
 }
 
 /// Two generations: what is asked for is young; when the young have had their
@@ -62,12 +65,16 @@ impl Default for Sessions {
             shards: std::array::from_fn(shard),
             hasher: RandomState::default(),
             pushed_out: AtomicU64::default(),
+            has_pids: AtomicBool::default(),
         }
     }
 }
 
 impl Sessions {
     pub fn get(&self, key: &Key) -> Option<Handle> {
+        if matches!(key, Key::Pid(_)) && !self.has_pids.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut shard = self.shard(key).lock();
         if let Some(session) = shard.young.get(key) {
             return Some(Arc::clone(session));
@@ -79,6 +86,9 @@ impl Sessions {
 
     /// Puts a session under a key; the one that was there is returned.
     pub fn put(&self, key: Key, session: Handle) -> Option<Handle> {
+        if matches!(key, Key::Pid(_)) {
+            self.has_pids.store(true, Ordering::Relaxed);
+        }
         let mut shard = self.shard(&key).lock();
         let before = shard.old.remove(&key);
         let before = shard.young.insert(key, session).or(before);

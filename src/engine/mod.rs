@@ -7,6 +7,7 @@
 
 mod act;
 mod charge;
+mod memo;
 mod rehearse;
 mod walk;
 
@@ -22,7 +23,6 @@ use crate::checks::Question;
 use crate::facts::Facts;
 use crate::facts::Known;
 use crate::facts::Marks;
-use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -32,6 +32,8 @@ use crate::verdict::Verdict;
 use charge::Due;
 use charge::charge;
 use charge::due;
+use memo::Asked;
+use memo::Once;
 use std::time::Duration;
 use walk::Walk;
 
@@ -77,16 +79,7 @@ pub struct Found {
 #[derive(Clone, Debug, Default)]
 struct FoundIn {
     marks: Marks,
-    /// By the rule's number; empty until a rule was asked.
-    asked: Vec<Asked>,
-}
-
-/// What became of a rule whose answer holds for more than one request.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-enum Asked {
-    #[default]
-    No,
-    Is(crate::checks::Truth),
+    asked: Asked,
 }
 
 impl Found {
@@ -94,18 +87,14 @@ impl Found {
         &self.worlds[world as usize].marks
     }
 
-    fn asked(&self, world: World, rule: u32) -> Asked {
-        self.worlds[world as usize].asked.get(rule as usize).copied().unwrap_or_default()
+    fn asked(&self, world: World) -> &Asked {
+        &self.worlds[world as usize].asked
     }
 
-    fn remember(&mut self, world: World, rule: u32, truth: crate::checks::Truth, rules: usize) {
-        let asked = &mut self.worlds[world as usize].asked;
-        if asked.len() < rules {
-            asked.resize(rules, Asked::No);
-        }
-        if let Some(slot) = asked.get_mut(rule as usize) {
-            *slot = Asked::Is(truth);
-        }
+    fn set(&mut self, world: World, marks: &Marks, asked: &Asked) {
+        let found = &mut self.worlds[world as usize];
+        found.marks.clone_from(marks);
+        found.asked.clone_from(asked);
     }
 
     pub fn set_marks(&mut self, world: World, marks: Marks) {
@@ -248,8 +237,9 @@ pub struct Store<'a> {
 /// Decides, charges, and remembers in `recall` what holds for later requests.
 pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
     let mut answers = Answers::default();
-    let mut enforced = walk::walk(&ask, World::Enforced, recall, &answers);
-    let mut all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
+    let once = Once::new(ask.policy.rules.len(), ask.policy.files.len());
+    let mut enforced = walk::walk(&ask, World::Enforced, recall, &answers, &once);
+    let mut all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers, &once));
     let mut paid = Vec::new();
     for _ in 0..MAX_ROUNDS {
         let mut questions = std::mem::take(&mut enforced.questions);
@@ -267,8 +257,8 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         if !changed {
             break;
         }
-        enforced = walk::walk(&ask, World::Enforced, recall, &answers);
-        all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers));
+        enforced = walk::walk(&ask, World::Enforced, recall, &answers, &once);
+        all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers, &once));
     }
     let due = match (ask.trace, store.charges) {
         (true, false) => due(&ask, &enforced, all.as_ref(), recall, &answers).concat(),
@@ -312,56 +302,45 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
 
 /// Keeps the answers and marks that hold for the connection and the message.
 fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Walk>) {
-    let rules = ask.policy.rules.len();
-    let mut marks = [Marks::default(), Marks::default()];
-    for world in World::BOTH {
-        let walk = match world {
-            World::Enforced => enforced,
-            World::All => all.unwrap_or(enforced),
-        };
-        recall.connection.set_marks(world, walk.known.connection.clone());
-        recall.message.set_marks(world, walk.known.message.clone());
-        for (rule, scope, truth) in &walk.asked {
-            let found = match scope {
-                Scope::Connection => &mut recall.connection,
-                _ => &mut recall.message,
-            };
-            found.remember(world, *rule, *truth, rules);
-        }
-        marks[world as usize] = walk.known.recipient.clone();
+    for (world, walk) in [(World::Enforced, enforced), (World::All, all.unwrap_or(enforced))] {
+        recall.connection.set(world, &walk.known.connection, &walk.connection);
+        recall.message.set(world, &walk.known.message, &walk.message);
     }
     if enforced.verdict.refuses() {
         return;
     }
     recall.through = recall.through.max(Some(ask.stage));
     if ask.stage == Stage::Rcpt {
-        recall.recipients.push(marks);
+        let in_all = all.unwrap_or(enforced).known.recipient.clone();
+        recall.recipients.push([enforced.known.recipient.clone(), in_all]);
     }
 }
 
+/// What would happen tells of all rules, what happens only of its verdict.
 fn conclude(ask: &Ask<'_>, enforced: Walk, all: Option<Walk>) -> Decided {
-    let (trace, hits, unknown) = match &all {
-        Some(all) => (all.trace.clone(), all.hits.clone(), all.unknown),
-        None => (enforced.trace.clone(), enforced.hits.clone(), enforced.unknown),
+    let hit = |(rule, action): (u32, &'static str)| {
+        let mode = ask.policy.rules.get(rule as usize)?.mode;
+        Some(Hit { rule, mode, action })
     };
-    let hits = hits
-        .into_iter()
-        .filter_map(|(rule, action)| {
-            let mode = ask.policy.rules.get(rule as usize)?.mode;
-            Some(Hit { rule, mode, action })
-        })
-        .collect();
-    let known = all.as_ref().map_or_else(|| enforced.known.clone(), |all| all.known.clone());
-    let would_because = all.as_ref().map(|all| all.because.clone()).unwrap_or_default();
+    let (now, mut whole) = match all {
+        Some(all) => (Some((enforced.verdict, enforced.because)), all),
+        None => (None, enforced),
+    };
+    let verdict = std::mem::take(&mut whole.verdict);
+    let because = std::mem::take(&mut whole.because);
+    let (verdict, because, would, would_because) = match now {
+        Some((now, now_because)) => (now, now_because, Some(verdict), because),
+        None => (verdict, because, None, String::new()),
+    };
     Decided {
-        verdict: enforced.verdict,
-        would: all.map(|all| all.verdict),
-        hits,
-        because: enforced.because,
+        verdict,
+        would,
+        hits: whole.hits.into_iter().filter_map(hit).collect(),
+        because,
         would_because,
-        unknown,
-        known,
-        trace,
+        unknown: whole.unknown,
+        known: whole.known,
+        trace: whole.trace,
         due: Vec::new(),
     }
 }

@@ -3,10 +3,11 @@
 
 use super::Answers;
 use super::Ask;
-use super::Asked;
 use super::Recall;
 use super::World;
 use super::act::Acting;
+use super::memo::Asked;
+use super::memo::Once;
 use crate::checks::Check as _;
 use crate::checks::Context;
 use crate::checks::Question;
@@ -27,8 +28,10 @@ pub struct Walk {
     /// Rules whose limit would let the mail through, were nothing else in the way.
     pub passed: Vec<u32>,
     pub questions: Vec<(u32, Question)>,
-    /// Answers that hold for the connection or the message.
-    pub asked: Vec<(u32, Scope, Truth)>,
+    /// Answers that hold for the connection.
+    pub connection: Asked,
+    /// Answers that hold for the message.
+    pub message: Asked,
     /// Rules that applied, with the word of their first action.
     pub hits: Vec<(u32, &'static str)>,
     /// Of the rule that decided.
@@ -59,9 +62,13 @@ enum Manner {
     Skip,
 }
 
-pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers) -> Walk {
-    let mut walk = Walk { known: recall.known(world, ask.stage), ..Walk::default() };
-    let mut guards: Vec<Option<Truth>> = vec![None; ask.policy.files.len()];
+pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers, once: &Once) -> Walk {
+    let mut walk = Walk {
+        known: recall.known(world, ask.stage),
+        connection: recall.connection.asked(world).clone(),
+        message: recall.message.asked(world).clone(),
+        ..Walk::default()
+    };
     for stage in Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage) {
         let mut closed: Vec<usize> = Vec::new();
         for &index in &ask.policy.stages[stage as usize] {
@@ -75,13 +82,13 @@ pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers) -> 
             if !asked_for || closed.contains(&rule.file) {
                 continue;
             }
-            let before = earlier_answer(rule, index, world, recall);
+            let before = walk.earlier_answer(rule, index);
             let manner = manner(ask, rule, before, recall);
             if manner == Manner::Skip {
                 continue;
             }
-            let turn = Turn { ask, rule, index, before, manner };
-            match turn.take(&mut walk, &mut guards, answers) {
+            let turn = Turn { ask, rule, index, before, manner, once };
+            match turn.take(&mut walk, answers) {
                 Next::Rule => {}
                 Next::File => closed.push(rule.file),
                 Next::Nothing => return walk,
@@ -91,19 +98,26 @@ pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers) -> 
     walk
 }
 
-/// The answer that a rule of the connection or message has already given.
-fn earlier_answer(rule: &Rule, index: u32, world: World, recall: &Recall) -> Asked {
-    if rule.is_asked_each_time() {
-        return Asked::No;
+impl Walk {
+    /// The answer that a rule of the connection or message has already given.
+    fn earlier_answer(&self, rule: &Rule, index: u32) -> Option<Truth> {
+        match rule.holds_for {
+            _ if rule.is_asked_each_time() => None,
+            Scope::Connection => self.connection.get(index),
+            Scope::Message => self.message.get(index),
+            Scope::Recipient => None,
+        }
     }
-    match rule.holds_for {
-        Scope::Connection => recall.connection.asked(world, index),
-        Scope::Message => recall.message.asked(world, index),
-        Scope::Recipient => Asked::No,
+
+    fn remember(&mut self, rule: &Rule, index: u32, truth: Truth) {
+        match rule.holds_for {
+            Scope::Connection => self.connection.set(index, truth),
+            _ => self.message.set(index, truth),
+        }
     }
 }
 
-fn manner(ask: &Ask<'_>, rule: &Rule, before: Asked, recall: &Recall) -> Manner {
+fn manner(ask: &Ask<'_>, rule: &Rule, before: Option<Truth>, recall: &Recall) -> Manner {
     if rule.stage == ask.stage {
         return Manner::Full;
     }
@@ -117,7 +131,7 @@ fn manner(ask: &Ask<'_>, rule: &Rule, before: Asked, recall: &Recall) -> Manner 
     if recall.through >= Some(rule.stage) {
         return Manner::Skip;
     }
-    if before != Asked::No || (rule.is_asked_each_time() && rule.stage <= Stage::Rcpt) {
+    if before.is_some() || (rule.is_asked_each_time() && rule.stage <= Stage::Rcpt) {
         return Manner::Skip;
     }
     if rule.stage >= Stage::Data || ask.decides_envelope { Manner::Full } else { Manner::MarksOnly }
@@ -135,24 +149,25 @@ struct Turn<'a> {
     ask: &'a Ask<'a>,
     rule: &'a Rule,
     index: u32,
-    before: Asked,
+    before: Option<Truth>,
     manner: Manner,
+    once: &'a Once,
 }
 
 impl Turn<'_> {
-    fn take(&self, walk: &mut Walk, guards: &mut [Option<Truth>], answers: &Answers) -> Next {
-        let guard = self.guard(walk, guards);
+    fn take(&self, walk: &mut Walk, answers: &Answers) -> Next {
+        let guard = self.guard(walk);
         if guard == Truth::NoMatch {
             self.trace(walk, guard, Truth::NoMatch, answers);
             return Next::Rule;
         }
         let truth = match self.before {
-            Asked::Is(truth) => truth,
-            Asked::No => self.evaluate(walk, answers),
+            Some(truth) => truth,
+            None => self.evaluate(walk, answers),
         };
         self.trace(walk, guard, truth, answers);
-        if self.before == Asked::No && !self.rule.is_asked_each_time() {
-            walk.asked.push((self.index, self.rule.holds_for, truth));
+        if self.before.is_none() && !self.rule.is_asked_each_time() {
+            walk.remember(self.rule, self.index, truth);
         }
         let truth = truth.min(guard);
         match truth {
@@ -170,24 +185,13 @@ impl Turn<'_> {
         }
     }
 
-    /// A guard that asks no tags or points is the same for all rules of its file.
-    fn guard(&self, walk: &Walk, guards: &mut [Option<Truth>]) -> Truth {
-        let Some(file) = self.ask.policy.files.get(self.rule.file) else {
+    fn guard(&self, walk: &Walk) -> Truth {
+        let Some(file) = self.ask.policy.files.get(self.rule.file).filter(|file| !file.guard.is_empty())
+        else {
             return Truth::Match;
         };
-        if file.guard.is_empty() {
-            return Truth::Match;
-        }
-        if let Some(Some(truth)) = guards.get(self.rule.file) {
-            return *truth;
-        }
-        let truth = file.guard.evaluate(&self.context(walk, None));
-        if !self.rule.reads_known
-            && let Some(slot) = guards.get_mut(self.rule.file)
-        {
-            *slot = Some(truth);
-        }
-        truth
+        let evaluate = || file.guard.evaluate(&self.context(walk, None));
+        if file.guard_reads_known { evaluate() } else { self.once.guard(self.rule.file, evaluate) }
     }
 
     fn context<'c>(&'c self, walk: &'c Walk, answers: Option<&'c Answers>) -> Context<'c> {
@@ -201,7 +205,9 @@ impl Turn<'_> {
 
     /// The rule's own condition, and last its limit.
     fn evaluate(&self, walk: &mut Walk, answers: &Answers) -> Truth {
-        let truth = self.rule.condition.evaluate(&self.context(walk, None));
+        let condition = || self.rule.condition.evaluate(&self.context(walk, None));
+        let truth =
+            if self.rule.reads_known { condition() } else { self.once.condition(self.index, condition) };
         let Some(limit) = self.rule.limit.as_ref().filter(|_| truth != Truth::NoMatch) else {
             return truth;
         };
@@ -222,7 +228,7 @@ impl Turn<'_> {
     }
 
     fn act(&self, walk: &mut Walk, answers: &Answers, doubtful: bool) -> Next {
-        let newly = self.before == Asked::No;
+        let newly = self.before.is_none();
         let mut acting = Acting {
             ask: self.ask,
             rule: self.rule,

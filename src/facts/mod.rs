@@ -81,6 +81,34 @@ impl Moment {
     }
 }
 
+const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+const HOURS: [&str; 24] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "17", "18",
+    "19", "20", "21", "22", "23",
+];
+
+/// Hour and day of the week.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct DayTime {
+    pub hour: usize,
+    /// Days since Monday.
+    pub weekday: usize,
+}
+
+impl DayTime {
+    /// Of a moment in a zone; midnight on a Monday if nothing is known.
+    pub fn of(moment: &Moment, zone: &jiff::tz::TimeZone) -> Self {
+        let Some(now) = moment.in_zone(zone) else {
+            return Self::default();
+        };
+        Self {
+            hour: usize::try_from(now.hour()).unwrap_or_default(),
+            weekday: usize::try_from(now.weekday().to_monday_zero_offset()).unwrap_or_default(),
+        }
+    }
+}
+
 impl Default for Facts {
     fn default() -> Self {
         Self {
@@ -212,16 +240,11 @@ impl Facts {
         })
     }
 
-    /// Sets `hour` and `weekday` from the moment, by the server's own zone.
-    pub fn set_moment(&mut self, moment: Moment, zone: &jiff::tz::TimeZone) {
-        const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    /// Sets the time, with `hour` and `weekday` by the server's own zone.
+    pub fn set_moment(&mut self, moment: Moment, day: &DayTime) {
         self.moment = moment;
-        let Some(now) = moment.in_zone(zone) else {
-            return;
-        };
-        self.set_number(Fact::Hour, u64::try_from(now.hour()).unwrap_or_default());
-        let day = usize::try_from(now.weekday().to_monday_zero_offset()).unwrap_or_default();
-        self.set(Fact::Weekday, DAYS[day % DAYS.len()]);
+        self.set(Fact::Hour, HOURS[day.hour % HOURS.len()]);
+        self.set(Fact::Weekday, DAYS[day.weekday % DAYS.len()]);
     }
 
     fn store(&mut self, value: &str) -> Span {

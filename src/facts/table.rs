@@ -2,6 +2,8 @@
 //! milter tells, and what is derived from them. Rules, texts, keys of limits
 //! and the documents all take their names from here.
 
+use std::sync::LazyLock;
+
 /// When something is first known, in the order of an SMTP session.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
@@ -234,13 +236,34 @@ impl Fact {
     /// The fact a policy attribute carries. `size` is not among them by its own
     /// name: until the end of the message it is only what the client announced.
     pub fn of_attribute(attribute: &[u8]) -> Option<Self> {
-        // The attribute names are few and of different lengths; a match on the
-        // bytes costs less than a hash.
+        let (name, fact) = BY_ATTRIBUTE[slot(attribute)]?;
+        if name.as_bytes() == attribute {
+            return Some(fact);
+        }
+        // Two names share a slot: look at all.
         BY_INDEX
             .iter()
             .copied()
             .find(|fact| fact.info().attribute.is_some_and(|(name, _)| name.as_bytes() == attribute))
     }
+}
+
+/// Attributes by [`slot`]: thirty are looked up for every request.
+static BY_ATTRIBUTE: LazyLock<[Option<(&'static str, Fact)>; 256]> = LazyLock::new(|| {
+    let mut slots = [None; 256];
+    for fact in Fact::all() {
+        if let Some((name, _)) = fact.info().attribute {
+            slots[slot(name.as_bytes())].get_or_insert((name, fact));
+        }
+    }
+    slots
+});
+
+/// A number below 256 that differs for most names.
+fn slot(name: &[u8]) -> usize {
+    let at = |index: usize| name.get(index).map_or(0, |byte| usize::from(*byte));
+    let middle = at(name.len() / 2);
+    (name.len() * 31 + at(0) * 7 + middle * 13 + at(name.len().saturating_sub(1)) * 3) % 256
 }
 
 /// The reference page of facts.
@@ -282,6 +305,11 @@ mod tests {
         }
         assert_eq!(Fact::of_attribute(b"size"), Some(Fact::AnnouncedSize));
         assert_eq!(Fact::of_attribute(b"request"), None);
+        for fact in Fact::all() {
+            if let Some((name, _)) = fact.info().attribute {
+                assert_eq!(Fact::of_attribute(name.as_bytes()), Some(fact), "{name}");
+            }
+        }
     }
 
     #[test]

@@ -222,7 +222,9 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
         begin_with(&head.given, &mut trials);
     }
     let guard = std::mem::take(&mut head.guard);
-    parts.files.push(RuleFile { name: source.name.clone(), guard, trials });
+    let mut guard_reads_known = false;
+    guard.each_check(&mut |check| guard_reads_known |= check.reads_known());
+    parts.files.push(RuleFile { name: source.name.clone(), guard, guard_reads_known, trials });
     parts.heads.push(head);
     parts.sources.push(source);
 }

@@ -73,6 +73,8 @@ pub struct RuleFile {
     pub name: String,
     /// Holds for all of its rules.
     pub guard: Condition,
+    /// Whether the guard may come to something else once a rule has marked.
+    pub guard_reads_known: bool,
     /// Of the whole policy.
     pub trials: Vec<Trial>,
 }

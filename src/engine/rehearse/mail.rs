@@ -1,6 +1,7 @@
 //! The mail of a test: an ordinary inbound one but for what is given.
 
 use super::moment;
+use crate::facts::DayTime;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Marks;
@@ -63,7 +64,8 @@ impl Mail {
         base: &Path,
     ) -> Result<Self, String> {
         let mut facts = Facts::default();
-        facts.set_moment(moment(now), &jiff::tz::TimeZone::UTC);
+        let now = moment(now);
+        facts.set_moment(now, &DayTime::of(&now, &jiff::tz::TimeZone::UTC));
         for (fact, value) in ORDINARY {
             facts.set(*fact, value);
         }
