@@ -10,7 +10,8 @@ use std::sync::atomic::Ordering;
 const CLIENTS: u32 = 5_000;
 const SENDERS: u32 = 20_000;
 const SENDER_DOMAINS: u32 = 2_000;
-const RECIPIENTS: u32 = 1_000;
+/// Mailboxes of a provider: as many that none gets more mail than one does.
+const RECIPIENTS: u32 = 100_000;
 const USERS: u32 = 500;
 /// One request of so many comes from a user who has logged in.
 const SUBMISSION_EVERY: u32 = 16;
@@ -76,7 +77,7 @@ impl Template {
         new.text(if submission { "587" } else { "25" });
         new.text("\nhelo_name=mail-").slot(5, Client).text(".sender-").slot(4, SenderDomain);
         new.text(".example\nsender=person-").slot(5, Sender).text("@sender-").slot(4, SenderDomain);
-        new.text(".example\nrecipient=user-").slot(4, Recipient).text("@example.com\n");
+        new.text(".example\nrecipient=user-").slot(6, Recipient).text("@example.com\n");
         new.text("recipient_count=0\nqueue_id=\ninstance=1b2c.").slot(8, Seed).text(".5f2a.");
         new.slot(8, Sequence).text("\nsize=4211\netrn_domain=\nstress=\n");
         if submission {

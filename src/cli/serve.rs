@@ -21,6 +21,7 @@ use crate::listen::http;
 use crate::listen::milter;
 use crate::listen::socket::Access;
 use crate::listen::socket::Listener;
+use crate::listen::workers::Workers;
 use crate::metrics::FailOpen;
 use crate::metrics::Interface;
 use crate::metrics::ListCounters;
@@ -94,7 +95,9 @@ fn start(path: Option<&Path>) -> Result<(), Trouble> {
     let loaded = load(&config, 1).map_err(Trouble::Mistakes)?;
     // Its guard is dropped last, so that the last lines are written.
     let (journal, _guard) = crate::journal::init(config.log).map_err(Trouble::World)?;
+    // It accepts, reloads and answers http; connections have threads of their own.
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
@@ -146,6 +149,8 @@ async fn serve(
         wall: Timestamp::now,
     }));
     let stats = Arc::new(ListenStats::default());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = Workers::start(workers).map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
     let service = |listens: &Listens, decides| Service {
         name: Arc::clone(&listens.name),
         desk: Arc::clone(&desk),
@@ -154,6 +159,7 @@ async fn serve(
         deadlines,
         max_connections: MAX_CONNECTIONS,
         decides,
+        workers: Some(Arc::clone(&workers)),
     };
     let mut bound = Vec::new();
     for listens in &config.policy {

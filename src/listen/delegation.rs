@@ -234,6 +234,7 @@ mod tests {
             deadlines: Deadlines { envelope: Duration::from_secs(5), message: Duration::from_secs(20) },
             max_connections,
             decides: Decides::Message,
+            workers: None,
         };
         let task = tokio::spawn(serve(listener, service));
         Running { address, stats, stopper, task }

@@ -524,6 +524,7 @@ mod tests {
             deadlines,
             max_connections: 10,
             decides: Decides::Message,
+            workers: None,
         };
         (service, stopper)
     }

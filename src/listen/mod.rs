@@ -5,11 +5,13 @@ pub mod delegation;
 pub mod http;
 pub mod milter;
 pub mod socket;
+pub mod workers;
 
 use crate::config::Decides;
 use crate::desk::Deadlines;
 use crate::desk::Desk;
 use crate::wire::delegation::Oddity;
+use workers::Workers;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -41,6 +43,8 @@ pub struct Service {
     pub max_connections: usize,
     /// For a milter: whether it also decides on recipients.
     pub decides: Decides,
+    /// Where connections live; None: on the runtime that listens.
+    pub workers: Option<Arc<Workers>>,
 }
 
 /// Which protocol a listener speaks.

@@ -9,6 +9,7 @@ use crate::desk::Peer;
 use crate::listen::Kind;
 use crate::listen::OpenConnection;
 use crate::listen::Service;
+use crate::listen::workers::Workers;
 use crate::listen::add_one;
 use std::fs;
 use std::io;
@@ -30,6 +31,7 @@ use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::UnixListener;
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
@@ -117,8 +119,14 @@ impl Listener {
                 accepted = self.accept(), if !full => match accepted {
                     Ok(io) => {
                         shortage.over();
+                        let Some((io, runtime)) = settle(io, service) else {
+                            continue;
+                        };
                         let (stream, peer) = admit(io, kind, service);
-                        connections.spawn(converse(stream, peer));
+                        match runtime {
+                            Some(runtime) => connections.spawn_on(converse(stream, peer), runtime),
+                            None => connections.spawn(converse(stream, peer)),
+                        };
                     }
                     Err(error) => {
                         add_one(&service.stats.kind(kind).accept_failures);
@@ -165,6 +173,20 @@ impl Listener {
         // It is ready or it fails again, so this does not wait for a client.
         let _ = tokio::time::timeout(BACK_OFF.0, self.accept()).await;
         shortage.refill();
+    }
+}
+
+/// Moves a connection to the thread it is to live on.
+fn settle(io: StreamIo, service: &Service) -> Option<(StreamIo, Option<&Handle>)> {
+    let Some(runtime) = service.workers.as_deref().and_then(Workers::next) else {
+        return Some((io, None));
+    };
+    match io.moved_to(runtime) {
+        Ok(io) => Some((io, Some(runtime))),
+        Err(error) => {
+            tracing::warn!(listener = %service.name, %error, "a connection can't be moved to its thread and is closed");
+            None
+        }
     }
 }
 
@@ -363,6 +385,22 @@ enum StreamIo {
 }
 
 impl StreamIo {
+    /// The same socket, waited for by another runtime.
+    fn moved_to(self, runtime: &Handle) -> io::Result<Self> {
+        match self {
+            Self::Tcp(stream) => {
+                let stream = stream.into_std()?;
+                let _entered = runtime.enter();
+                TcpStream::from_std(stream).map(Self::Tcp)
+            }
+            Self::Unix(stream) => {
+                let stream = stream.into_std()?;
+                let _entered = runtime.enter();
+                UnixStream::from_std(stream).map(Self::Unix)
+            }
+        }
+    }
+
     fn peer_pid(&self) -> Option<u32> {
         match self {
             Self::Tcp(_) => None,

@@ -1,0 +1,74 @@
+//! Threads that connections live on: one for each core, each with a runtime of
+//! its own.
+//!
+//! A request is answered within microseconds and waits for nothing. On a runtime
+//! that shares its tasks between threads, waking the other one for each request
+//! costs more than the answer; here a connection stays where it was put.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use tokio::runtime::Builder;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// Ends its threads when it is dropped; what runs on them then is cut.
+#[derive(Debug)]
+pub struct Workers {
+    threads: Vec<Thread>,
+    next: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Thread {
+    handle: Handle,
+    /// Dropped, it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Workers {
+    /// `count` threads, at least one.
+    pub fn start(count: usize) -> io::Result<Arc<Self>> {
+        let threads = (0..count.max(1)).map(start_one).collect::<io::Result<_>>()?;
+        Ok(Arc::new(Self { threads, next: AtomicUsize::new(0) }))
+    }
+
+    /// The runtime for the next connection, in turn.
+    pub(super) fn next(&self) -> Option<&Handle> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        self.threads.get(turn % self.threads.len().max(1)).map(|thread| &thread.handle)
+    }
+}
+
+fn start_one(number: usize) -> io::Result<Thread> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    let (stop, stopped) = oneshot::channel::<()>();
+    std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        // The error is the sender that was dropped: the end.
+        let _ = runtime.block_on(stopped);
+        runtime.shutdown_background();
+    })?;
+    Ok(Thread { handle, _stop: stop })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_put_on_the_threads_in_turn() {
+        let workers = Workers::start(2).unwrap();
+        let names: Vec<_> = (0..4)
+            .map(|_| {
+                let (sender, receiver) = std::sync::mpsc::channel();
+                workers.next().unwrap().spawn(async move {
+                    sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
+                });
+                receiver.recv().unwrap().unwrap()
+            })
+            .collect();
+        assert_eq!(names, ["worker-0", "worker-1", "worker-0", "worker-1"]);
+    }
+}
