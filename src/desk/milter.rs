@@ -122,7 +122,7 @@ impl MilterSession {
         {
             let mut session = handle.lock().await;
             session.pid = session.pid.or(self.peer.pid);
-            session.milter = Some(self.view.facts.clone());
+            session.milter = Some(Box::new(self.view.facts.clone()));
         }
         for key in &self.keys {
             let before = self.desk.sessions.put(key.clone(), Arc::clone(&handle));
@@ -150,7 +150,7 @@ impl MilterSession {
             return MilterAnswer::Continue;
         };
         let mut session = handle.lock().await;
-        session.milter = Some(self.view.facts.clone());
+        session.milter = Some(Box::new(self.view.facts.clone()));
         // With smtpd_delay_reject = no, delegation has just heard of this MAIL.
         let joins = session.transaction.as_ref().is_some_and(|transaction| {
             !transaction.by_milter && transaction.instance.is_none() && !transaction.is_told
@@ -280,7 +280,7 @@ impl MilterSession {
         if !self.is_current(&session) {
             return Ending::default();
         }
-        session.milter = Some(self.view.facts.clone());
+        session.milter = Some(Box::new(self.view.facts.clone()));
         let ending = self.decide_message(&mut session).await;
         drop(session);
         let action = metrics::Action::from(&ending.answer);
@@ -445,7 +445,7 @@ impl MilterSession {
     /// Lets delegation see what the milter knows.
     async fn share(&self) {
         if let Some(handle) = &self.handle {
-            handle.lock().await.milter = Some(self.view.facts.clone());
+            handle.lock().await.milter = Some(Box::new(self.view.facts.clone()));
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Session {
     /// The last that was heard of the connection.
     pub connection: Option<Arc<Facts>>,
     /// The milter's view, while there is one.
-    pub milter: Option<Facts>,
+    pub milter: Option<Box<Facts>>,
     /// The smtpd process, as `instance` or a unix socket says.
     pub pid: Option<u32>,
     pub transaction: Option<Transaction>,

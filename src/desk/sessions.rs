@@ -23,7 +23,7 @@ pub type Handle = Arc<tokio::sync::Mutex<Session>>;
 
 /// Above Postfix's smtpd_timeout of 300 s with slack: a session is forgotten
 /// after one to two of these without a request.
-const LIFE: Duration = Duration::from_secs(900);
+const LIFE: Duration = Duration::from_secs(360);
 
 /// Sessions at most; ten times the smtpd processes of a large site, each with
 /// one session. What comes beyond pushes the oldest half out.

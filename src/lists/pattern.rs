@@ -312,6 +312,17 @@ pub(super) fn literal_matches(literal: Literal<'_>, subject: Subject, query: &Qu
         Literal::Null => return subject == Subject::Address && is_null(query.text),
     };
     let key = query.key(subject);
+    // Most patterns do not fit, and most of those show it at once: only then is the
+    // address taken apart.
+    let may_fit = match kind {
+        Kind::Below | Kind::Domain => key.strip_suffix('.').unwrap_or(key).ends_with(name),
+        Kind::Local => key.starts_with(name),
+        Kind::Mailbox => key.as_bytes().first() == name.as_bytes().first(),
+        Kind::Whole => return key == name,
+    };
+    if !may_fit {
+        return false;
+    }
     let mailbox = Mailbox::parse(key);
     let host = if subject == Subject::Address { mailbox.domain.unwrap_or_default() } else { key };
     let is_local = |local: &str| local == mailbox.local || local == mailbox.base();
@@ -322,7 +333,7 @@ pub(super) fn literal_matches(literal: Literal<'_>, subject: Subject, query: &Qu
         Kind::Mailbox => name
             .rsplit_once('@')
             .is_some_and(|(local, domain)| mailbox.domain == Some(domain) && is_local(local)),
-        Kind::Whole => key == name,
+        Kind::Whole => false,
     }
 }
 
