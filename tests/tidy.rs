@@ -2,6 +2,14 @@
 //! runs it; there is no other checker. `UPDATE=1 cargo test --test tidy`
 //! rewrites the generated documents; read them before you commit them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test or bench that can't go on says so and ends"
+)]
+
 use gatepost::config::Config;
 use gatepost::config::Local;
 use gatepost::engine::rehearse;

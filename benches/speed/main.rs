@@ -3,6 +3,13 @@
 //! Every claim is a ratio to something bare, taken in rounds that alternate in
 //! one run, since absolute numbers say more of a machine than of a program.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test or bench that can't go on says so and ends"
+)]
 #![allow(unreachable_pub, reason = "a program's modules say `pub` for what others use")]
 
 mod areas;

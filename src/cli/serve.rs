@@ -73,7 +73,7 @@ enum Trouble {
 }
 
 /// Runs until it is told to stop. Mistakes go to standard error.
-pub fn run(config: Option<&Path>) -> ExitCode {
+pub(super) fn run(config: Option<&Path>) -> ExitCode {
     match start(config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Trouble::Mistakes(mistakes)) => {
@@ -150,7 +150,8 @@ async fn serve(
     }));
     let stats = Arc::new(ListenStats::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = Workers::start(workers).map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
+    let workers =
+        Workers::start(workers).map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
     let service = |listens: &Listens, decides| Service {
         name: Arc::clone(&listens.name),
         desk: Arc::clone(&desk),

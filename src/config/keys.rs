@@ -3,7 +3,7 @@
 
 /// One key, or one section.
 #[derive(Clone, Copy, Debug)]
-pub struct Key {
+pub(super) struct Key {
     /// Dotted; `[]` stands for each item of a list.
     pub path: &'static str,
     /// What it takes, in words.
@@ -15,7 +15,7 @@ pub struct Key {
 
 impl Key {
     /// The path of the section it stands in, and its own word.
-    pub fn split(&self) -> (&'static str, &'static str) {
+    pub(super) fn split(&self) -> (&'static str, &'static str) {
         self.path.rsplit_once('.').unwrap_or(("", self.path))
     }
 }
@@ -24,7 +24,7 @@ const ADDRESS: &str = "`inet:ADDRESS:PORT`, `inet:[ADDRESS]:PORT` or `unix:/PATH
 const LISTENERS: &str = "a list; each item an address, or a map with `address` and more";
 
 /// In the order in which the reference shows them.
-pub const KEYS: &[Key] = &[
+pub(super) const KEYS: &[Key] = &[
     Key {
         path: "listen",
         takes: "a map",
@@ -192,12 +192,12 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The key at a path of the table.
-pub fn find(path: &str) -> Option<&'static Key> {
+pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
 /// The words that may stand in the section at `path`; "" is the file itself.
-pub fn words_in(path: &str) -> impl Iterator<Item = &'static str> {
+pub(super) fn words_in(path: &str) -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(Key::split).filter(move |(section, _)| *section == path).map(|(_, word)| word)
 }
 

@@ -15,7 +15,7 @@ use crate::verdict::Effect;
 const MAX_EFFECTS: usize = 1_000;
 
 #[derive(Debug, Default)]
-pub struct Outbox {
+pub(super) struct Outbox {
     waiting: Vec<Done>,
     /// So that nothing is done twice for a second recipient.
     told: Vec<Done>,
@@ -23,7 +23,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Adds what is new: each effect of a rule once a transaction.
-    pub fn add(&mut self, effects: Vec<Done>) {
+    pub(super) fn add(&mut self, effects: Vec<Done>) {
         for done in effects {
             let known = self.waiting.contains(&done) || self.told.contains(&done);
             if !known && self.waiting.len() + self.told.len() < MAX_EFFECTS {
@@ -34,7 +34,7 @@ impl Outbox {
 
     /// The next that a policy reply can say at this stage: what protects first,
     /// what only informs last.
-    pub fn next_policy_action(&mut self, stage: Stage) -> PolicyAction {
+    pub(super) fn next_policy_action(&mut self, stage: Stage) -> PolicyAction {
         let rank = |done: &Done| rank(&done.effect, stage);
         let next = self.waiting.iter().enumerate().filter_map(|(at, done)| Some((rank(done)?, at))).min();
         let Some((_, at)) = next else {
@@ -59,7 +59,7 @@ impl Outbox {
 
     /// All that the milter can do at the end of the message, in order; what it
     /// can't is returned beside.
-    pub fn edits(&mut self, recipients: &[String]) -> (Vec<Edit>, Vec<Done>) {
+    pub(super) fn edits(&mut self, recipients: &[String]) -> (Vec<Edit>, Vec<Done>) {
         let mut edits = Vec::new();
         let mut on_top = Vec::new();
         let mut impossible = Vec::new();
@@ -108,7 +108,7 @@ impl Outbox {
     }
 
     /// What can no longer be told to anybody.
-    pub fn left(&self) -> impl Iterator<Item = &Done> {
+    pub(super) fn left(&self) -> impl Iterator<Item = &Done> {
         self.waiting.iter().filter(|done| !matches!(done.effect, Effect::Log(_)))
     }
 }

@@ -25,7 +25,7 @@ use crate::verdict::Effect;
 use crate::verdict::Verdict;
 
 /// The labels of a policy's rules, in their order.
-pub fn labels(policy: &Policy) -> impl Iterator<Item = RuleLabels> {
+pub(super) fn labels(policy: &Policy) -> impl Iterator<Item = RuleLabels> {
     policy.rules.iter().map(|rule| RuleLabels {
         rule: rule.name.clone(),
         mode: match rule.mode {
@@ -37,7 +37,7 @@ pub fn labels(policy: &Policy) -> impl Iterator<Item = RuleLabels> {
     })
 }
 
-pub fn metric_stage(stage: Stage) -> metrics::Stage {
+pub(super) fn metric_stage(stage: Stage) -> metrics::Stage {
     match stage {
         Stage::Connect => metrics::Stage::Connect,
         Stage::Helo => metrics::Stage::Helo,
@@ -49,7 +49,7 @@ pub fn metric_stage(stage: Stage) -> metrics::Stage {
 }
 
 /// What happens, and what would happen if that is something else.
-pub fn ruling(policy: &Policy, decided: &Decided) -> (Ruling, Option<Ruling>) {
+pub(super) fn ruling(policy: &Policy, decided: &Decided) -> (Ruling, Option<Ruling>) {
     let now = ruling_of(policy, &decided.verdict, &decided.because);
     let would = decided.would.as_ref().map(|would| ruling_of(policy, would, &decided.would_because));
     let would =
@@ -89,11 +89,11 @@ fn direction(text: &str) -> Direction {
 }
 
 /// Sizes of the tables, for the metrics.
-pub fn sample(desk: &Desk) {
+pub(super) fn sample(desk: &Desk) {
     let (entries, evictions) = desk.sessions.sizes();
     desk.metrics.set_table("sessions", Table { entries, capacity: sessions::CAPACITY as u64, evictions });
     let stats = desk.state.stats();
-    let (entries, evictions) = (stats.keys as u64, stats.evicted);
+    let (entries, evictions) = (stats.keys, stats.evicted);
     desk.metrics.set_table("buckets", Table { entries, capacity: desk.state.capacity() as u64, evictions });
     if let Some(journal) = &desk.journal {
         desk.metrics.set_log_lines_dropped(journal.lines_dropped());

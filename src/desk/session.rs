@@ -20,7 +20,7 @@ const MAX_ANSWERS: usize = 5_000;
 const MAX_RECIPIENTS: usize = 50_000;
 
 #[derive(Debug, Default)]
-pub struct Session {
+pub(super) struct Session {
     /// Of the policy whose tags are in `recall`.
     pub generation: u64,
     pub recall: Recall,
@@ -38,7 +38,7 @@ pub struct Session {
 impl Session {
     /// Forgets what was found out about the connection when it is no longer the
     /// same: another HELO, or XCLIENT.
-    pub fn hear(&mut self, facts: &Facts) {
+    pub(super) fn hear(&mut self, facts: &Facts) {
         if self.connection.as_ref().is_some_and(|before| !before.same_connection(facts)) {
             self.recall.connection = Default::default();
         }
@@ -47,7 +47,7 @@ impl Session {
 
 /// One MAIL and all that follows.
 #[derive(Debug)]
-pub struct Transaction {
+pub(super) struct Transaction {
     pub id: String,
     /// Pinned: a reload changes nothing for what has begun.
     pub active: Arc<Active>,
@@ -85,7 +85,7 @@ struct Given {
 
 /// What is known about a request that was heard before.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Before {
+pub(super) enum Before {
     /// The very same, on another connection: Postfix asks again.
     Again(PolicyAction),
     /// Another restriction list asks about the same; this was the first answer.
@@ -93,7 +93,7 @@ pub enum Before {
 }
 
 impl Transaction {
-    pub fn new(id: String, active: Arc<Active>) -> Self {
+    pub(super) fn new(id: String, active: Arc<Active>) -> Self {
         Self {
             id,
             active,
@@ -113,7 +113,7 @@ impl Transaction {
         }
     }
 
-    pub fn before(&self, stage: Stage, facts: &Facts, connection: u64) -> Option<Before> {
+    pub(super) fn before(&self, stage: Stage, facts: &Facts, connection: u64) -> Option<Before> {
         if self.answers.is_empty() {
             return None;
         }
@@ -128,7 +128,7 @@ impl Transaction {
         })
     }
 
-    pub fn keep(&mut self, stage: Stage, facts: &Facts, connection: u64, action: &PolicyAction) {
+    pub(super) fn keep(&mut self, stage: Stage, facts: &Facts, connection: u64, action: &PolicyAction) {
         if self.answers.len() < MAX_ANSWERS {
             let (subject, context) = self.hashes(stage, facts);
             self.answers.push(Given { subject, context, connection, action: action.clone() });
@@ -142,7 +142,7 @@ impl Transaction {
         (self.hasher.hash_one(subject), self.hasher.hash_one(facts.text(Fact::PolicyContext)))
     }
 
-    pub fn accept(&mut self, recipient: &str) -> bool {
+    pub(super) fn accept(&mut self, recipient: &str) -> bool {
         let room = self.recipients.len() < MAX_RECIPIENTS;
         if room {
             self.recipients.push(recipient.to_owned());
@@ -150,14 +150,14 @@ impl Transaction {
         room
     }
 
-    pub fn refuse(&mut self, recipient: &str) {
+    pub(super) fn refuse(&mut self, recipient: &str) {
         if self.refused.len() < MAX_RECIPIENTS && !self.refused.iter().any(|known| known == recipient) {
             self.refused.push(recipient.to_owned());
         }
     }
 
     /// The gravest ruling is the one that is told; the first of equals.
-    pub fn note(&mut self, ruling: Option<Ruling>, would: Option<Ruling>) {
+    pub(super) fn note(&mut self, ruling: Option<Ruling>, would: Option<Ruling>) {
         if let Some(ruling) = ruling.filter(|ruling| !ruling.is_plain()) {
             self.ruling.get_or_insert(ruling);
         }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A session as it is shared by both protocols.
-pub type Handle = Arc<tokio::sync::Mutex<Session>>;
+pub(super) type Handle = Arc<tokio::sync::Mutex<Session>>;
 
 /// Above Postfix's smtpd_timeout of 300 s with slack: a session is forgotten
 /// after one to two of these without a request.
@@ -27,12 +27,12 @@ const LIFE: Duration = Duration::from_secs(360);
 
 /// Sessions at most; ten times the smtpd processes of a large site, each with
 /// one session. What comes beyond pushes the oldest half out.
-pub const CAPACITY: usize = 65_536;
+pub(super) const CAPACITY: usize = 65_536;
 
 const SHARDS: usize = 16;
 
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub enum Key {
+pub(super) enum Key {
     Client(IpAddr, u16),
     /// One transaction of a client whose port Postfix does not know.
     Instance(Box<str>),
@@ -40,7 +40,7 @@ pub enum Key {
 }
 
 #[derive(Debug)]
-pub struct Sessions {
+pub(super) struct Sessions {
     shards: [Mutex<Shard>; SHARDS],
     hasher: RandomState,
     pushed_out: AtomicU64,
@@ -71,7 +71,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    pub fn get(&self, key: &Key) -> Option<Handle> {
+    pub(super) fn get(&self, key: &Key) -> Option<Handle> {
         if matches!(key, Key::Pid(_)) && !self.has_pids.load(Ordering::Relaxed) {
             return None;
         }
@@ -85,7 +85,7 @@ impl Sessions {
     }
 
     /// Puts a session under a key; the one that was there is returned.
-    pub fn put(&self, key: Key, session: Handle) -> Option<Handle> {
+    pub(super) fn put(&self, key: Key, session: Handle) -> Option<Handle> {
         if matches!(key, Key::Pid(_)) {
             self.has_pids.store(true, Ordering::Relaxed);
         }
@@ -100,7 +100,7 @@ impl Sessions {
     }
 
     /// Forgets a session, if it is still the one under this key.
-    pub fn remove(&self, key: &Key, session: &Handle) {
+    pub(super) fn remove(&self, key: &Key, session: &Handle) {
         let mut shard = self.shard(key).lock();
         let Shard { young, old, .. } = &mut *shard;
         for generation in [young, old] {
@@ -111,7 +111,7 @@ impl Sessions {
     }
 
     /// The sessions whose time is over and that nobody else holds.
-    pub fn sweep(&self) -> Vec<Handle> {
+    pub(super) fn sweep(&self) -> Vec<Handle> {
         let mut over = Vec::new();
         for shard in &self.shards {
             let mut shard = shard.lock();
@@ -124,7 +124,7 @@ impl Sessions {
     }
 
     /// How many there are, and how many were pushed out since the start.
-    pub fn sizes(&self) -> (u64, u64) {
+    pub(super) fn sizes(&self) -> (u64, u64) {
         let count = self.shards.iter().map(|shard| {
             let shard = shard.lock();
             shard.young.len() + shard.old.len()

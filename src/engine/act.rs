@@ -31,14 +31,14 @@ const MAX_LISTED_LINES: usize = 100;
 
 /// What becomes of the rules behind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum After {
+pub(super) enum After {
     GoOn,
     EndFile,
     End,
 }
 
 /// A rule while it acts.
-pub struct Acting<'a> {
+pub(super) struct Acting<'a> {
     pub ask: &'a Ask<'a>,
     pub rule: &'a Rule,
     pub index: u32,
@@ -54,7 +54,7 @@ pub struct Acting<'a> {
 }
 
 impl Acting<'_> {
-    pub fn all(&mut self, walk: &mut Walk) -> After {
+    pub(super) fn all(&mut self, walk: &mut Walk) -> After {
         let mut first = None;
         let mut after = After::GoOn;
         for action in &self.rule.actions {
@@ -405,7 +405,7 @@ fn with_id(text: &str, id: &str) -> String {
 }
 
 /// Why a rule applies or does not.
-pub fn because(rule: &Rule, cx: &Context<'_>) -> String {
+pub(super) fn because(rule: &Rule, cx: &Context<'_>) -> String {
     let mut because = rule.condition.because(cx);
     let holds = rule.condition.evaluate(cx) != Truth::NoMatch;
     if let Some(limit) = rule.limit.as_ref().filter(|_| holds) {

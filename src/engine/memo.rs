@@ -8,7 +8,7 @@ use std::cell::Cell;
 /// The answers of the rules of one connection or message, two bits each. The
 /// first 64 rules need no memory of their own: a session is made for every mail.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub(super) struct Asked {
     first: u128,
     more: Vec<u128>,
 }
@@ -17,7 +17,7 @@ const PER_WORD: usize = 64;
 
 impl Asked {
     /// None: the rule has not been asked.
-    pub fn get(&self, rule: u32) -> Option<Truth> {
+    pub(super) fn get(&self, rule: u32) -> Option<Truth> {
         let (word, shift) = place(rule);
         let bits = if word == 0 { self.first } else { self.more.get(word - 1).copied().unwrap_or_default() };
         match (bits >> shift) & 3 {
@@ -28,7 +28,7 @@ impl Asked {
         }
     }
 
-    pub fn set(&mut self, rule: u32, truth: Truth) {
+    pub(super) fn set(&mut self, rule: u32, truth: Truth) {
         let (word, shift) = place(rule);
         if word > self.more.len() {
             self.more.resize(word, 0);
@@ -57,23 +57,23 @@ fn code(truth: Truth) -> u128 {
 /// Conditions that read neither tags nor points come to the same in both worlds
 /// and in every pass of one decision.
 #[derive(Debug)]
-pub struct Once {
+pub(super) struct Once {
     conditions: Vec<Cell<u8>>,
     guards: Vec<Cell<u8>>,
 }
 
 impl Once {
-    pub fn new(rules: usize, files: usize) -> Self {
+    pub(super) fn new(rules: usize, files: usize) -> Self {
         Self { conditions: vec![Cell::new(0); rules], guards: vec![Cell::new(0); files] }
     }
 
     /// A rule's own condition.
-    pub fn condition(&self, rule: u32, evaluate: impl FnOnce() -> Truth) -> Truth {
+    pub(super) fn condition(&self, rule: u32, evaluate: impl FnOnce() -> Truth) -> Truth {
         once(self.conditions.get(rule as usize), evaluate)
     }
 
     /// A file's guard.
-    pub fn guard(&self, file: usize, evaluate: impl FnOnce() -> Truth) -> Truth {
+    pub(super) fn guard(&self, file: usize, evaluate: impl FnOnce() -> Truth) -> Truth {
         once(self.guards.get(file), evaluate)
     }
 }

@@ -22,7 +22,7 @@ use crate::verdict::Verdict;
 
 /// What a pass came to.
 #[derive(Clone, Debug, Default)]
-pub struct Walk {
+pub(super) struct Walk {
     pub verdict: Verdict,
     pub known: Known,
     /// Rules whose limit would let the mail through, were nothing else in the way.
@@ -62,7 +62,7 @@ enum Manner {
     Skip,
 }
 
-pub fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers, once: &Once) -> Walk {
+pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers, once: &Once) -> Walk {
     let mut walk = Walk {
         known: recall.known(world, ask.stage),
         connection: recall.connection.asked(world).clone(),

@@ -73,10 +73,11 @@ impl MilterFacts {
         self.facts.set(Fact::Sender, if sender.is_empty() { NULL_SENDER } else { &sender });
         for parameter in parameters {
             let parameter = String::from_utf8_lossy(parameter);
-            if let Some((name, value)) = parameter.split_once('=') {
-                if name.eq_ignore_ascii_case("size") && value != "0" {
-                    self.facts.set(Fact::AnnouncedSize, value);
-                }
+            if let Some((name, value)) = parameter.split_once('=')
+                && name.eq_ignore_ascii_case("size")
+                && value != "0"
+            {
+                self.facts.set(Fact::AnnouncedSize, value);
             }
         }
         self.read(AT_MAIL, macros);

@@ -204,10 +204,11 @@ impl Facts {
                 fact,
                 Fact::ClientFamily | Fact::ServerFamily | Fact::SenderDomain | Fact::RecipientDomain
             );
-            if !derived && !self.is_known(fact) {
-                if let Some(value) = other.text(fact) {
-                    self.set(fact, value);
-                }
+            if !derived
+                && !self.is_known(fact)
+                && let Some(value) = other.text(fact)
+            {
+                self.set(fact, value);
             }
         }
     }
@@ -215,10 +216,10 @@ impl Facts {
     /// The same for what belongs to the connection alone.
     pub fn complete_connection_from(&mut self, other: &Self) {
         for fact in [Fact::DaemonName, Fact::ReverseClientName, Fact::ServerAddress, Fact::ServerPort] {
-            if !self.is_known(fact) {
-                if let Some(value) = other.text(fact) {
-                    self.set(fact, value);
-                }
+            if !self.is_known(fact)
+                && let Some(value) = other.text(fact)
+            {
+                self.set(fact, value);
             }
         }
     }
@@ -275,7 +276,11 @@ impl Facts {
             Some(domain) if text != NULL_SENDER => {
                 let offset = |at: usize| u32::try_from(at).unwrap_or_default();
                 let before = offset(mailbox.local.len() + 1);
-                Span { start: address.start + before, folded: address.folded + before, len: offset(domain.len()) }
+                Span {
+                    start: address.start + before,
+                    folded: address.folded + before,
+                    len: offset(domain.len()),
+                }
             }
             _ => UNKNOWN,
         };

@@ -430,7 +430,7 @@ async fn end_of_message(cx: &mut EomContext<Conversation>) -> Status {
     let ending = match &mut conversation.session {
         Some(session) => {
             let asked = within(deadline, session.end_of_message(&macros));
-            with_progress(&cx.actions, asked).await
+            Box::pin(with_progress(&cx.actions, asked)).await
         }
         None => Ok(Ending::default()),
     };

@@ -11,7 +11,6 @@ use crate::config::Decides;
 use crate::desk::Deadlines;
 use crate::desk::Desk;
 use crate::wire::delegation::Oddity;
-use workers::Workers;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -23,6 +22,7 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use workers::Workers;
 
 /// How much later than the desk's own deadline a listener answers for it: the
 /// desk decides at its deadline with what it knows, which is the better answer.

@@ -156,7 +156,7 @@ fn unknown_word(word: &str) -> String {
 }
 
 /// The one of the names that was probably meant.
-pub fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(super) fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     /// Names are short; a longer word was not meant to be one.
     const MAX_BYTES: usize = 100;
     if word.len() > MAX_BYTES {
@@ -193,7 +193,7 @@ fn is_header(text: &str) -> bool {
 
 /// A text with `$1`, `${1}`, `$(1)` and `$$`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Template {
+pub(super) struct Template {
     parts: Vec<Part>,
 }
 
@@ -204,11 +204,11 @@ enum Part {
 }
 
 impl Template {
-    pub fn plain(text: &str) -> Self {
+    pub(super) fn plain(text: &str) -> Self {
         Self { parts: vec![Part::Text(text.to_owned())] }
     }
 
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -232,13 +232,13 @@ impl Template {
         Ok(Self { parts })
     }
 
-    pub fn highest_group(&self) -> usize {
+    pub(super) fn highest_group(&self) -> usize {
         let groups = self.parts.iter().map(|part| if let Part::Group(number) = part { *number } else { 0 });
         groups.max().unwrap_or(0)
     }
 
     /// The groups' texts are put in as they are, and not looked at again.
-    pub fn expand(&self, captures: &[(String, String)]) -> String {
+    pub(super) fn expand(&self, captures: &[(String, String)]) -> String {
         let mut text = String::new();
         for part in &self.parts {
             let piece = match part {

@@ -2,7 +2,7 @@
 //! Matching takes time proportional to the text: no part is tried twice.
 
 #[derive(Clone, Debug)]
-pub struct Glob {
+pub(super) struct Glob {
     first: String,
     /// What must follow, each behind the one before.
     middle: Vec<String>,
@@ -11,14 +11,14 @@ pub struct Glob {
 
 impl Glob {
     /// None for a text without `*`.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (first, rest) = text.split_once('*')?;
         let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
         let middle = middle.split('*').filter(|part| !part.is_empty()).map(str::to_owned).collect();
         Some(Self { first: first.to_owned(), middle, last: last.to_owned() })
     }
 
-    pub fn matches(&self, text: &str) -> bool {
+    pub(super) fn matches(&self, text: &str) -> bool {
         let inner = text.strip_prefix(&*self.first).and_then(|rest| rest.strip_suffix(&*self.last));
         let Some(mut rest) = inner else {
             return false;

@@ -136,7 +136,7 @@ pub struct List {
 
 /// Entries and values, replaced as a whole.
 #[derive(Debug)]
-pub struct Content {
+pub(super) struct Content {
     pub set: Set,
     pub values: Vec<Stored>,
 }

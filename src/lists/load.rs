@@ -32,7 +32,7 @@ use std::path::PathBuf;
 const MAX_NESTING: usize = 32;
 
 /// Where the list's file is, if it has one.
-pub fn location_of(spec: &Spec, mistakes: &mut Vec<Mistake>) -> Option<(Location, PathBuf)> {
+pub(super) fn location_of(spec: &Spec, mistakes: &mut Vec<Mistake>) -> Option<(Location, PathBuf)> {
     let (text, place) = spec.file.as_ref()?;
     let read = Location::parse(text).and_then(|location| match (location.format, spec.kind) {
         (_, Kind::Dnsbl) => Err("a list of dnsbl has its zones under `entries`".to_owned()),
@@ -57,7 +57,7 @@ pub fn location_of(spec: &Spec, mistakes: &mut Vec<Mistake>) -> Option<(Location
 }
 
 /// The classes of `named:` must be limits.
-pub fn check_classes(spec: &Spec, mistakes: &mut Vec<Mistake>) {
+pub(super) fn check_classes(spec: &Spec, mistakes: &mut Vec<Mistake>) {
     for (name, limits, place) in &spec.named {
         let wrong = match spec.to {
             Some(To::Limits) => limits.join(", ").parse::<Limits>().err(),
@@ -67,7 +67,7 @@ pub fn check_classes(spec: &Spec, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-pub struct Loaded {
+pub(super) struct Loaded {
     pub content: Content,
     /// Of the file that was read.
     pub stamp: Option<Stamp>,
@@ -75,7 +75,7 @@ pub struct Loaded {
 }
 
 /// Reads all entries; what is wrong does not end the reading.
-pub fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loaded {
+pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loaded {
     let subject = spec.kind.subject();
     let mut loader = Loader::new(spec, subject.unwrap_or(Subject::Text));
     let mut mistakes = Vec::new();

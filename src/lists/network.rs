@@ -14,7 +14,7 @@ use std::net::Ipv6Addr;
 /// An address, `net/len`, or one to three octets of an IPv4 address, which
 /// access(5) and postgrey take for a network. Bits beyond the length are dropped,
 /// for operators write `192.168.1.0/22`; IPv4 in IPv6 is IPv4.
-pub fn parse(text: &str) -> Option<IpNet> {
+pub(super) fn parse(text: &str) -> Option<IpNet> {
     let (address, len) = match text.split_once('/') {
         Some((address, len)) => (address, Some(len)),
         None => (text, None),
@@ -55,14 +55,14 @@ fn octets(text: &str) -> Option<IpNet> {
 
 /// What a network stands for: where it stood, and its caller's number.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Mark {
+pub(super) struct Mark {
     pub order: u32,
     pub tag: u32,
 }
 
 /// Networks by prefix length, the longest first.
 #[derive(Debug, Default)]
-pub struct Networks {
+pub(super) struct Networks {
     v4: Vec<(u8, Table<u32>)>,
     v6: Vec<(u8, Table<u128>)>,
 }
@@ -71,7 +71,7 @@ type Table<A> = HashMap<A, Mark, RandomState>;
 
 impl Networks {
     /// False if the very network is there already; the first one stays.
-    pub fn insert(&mut self, network: IpNet, mark: Mark) -> bool {
+    pub(super) fn insert(&mut self, network: IpNet, mark: Mark) -> bool {
         match network {
             IpNet::V4(net) => insert(&mut self.v4, net.prefix_len(), u32::from(net.network()), mark),
             IpNet::V6(net) => insert(&mut self.v6, net.prefix_len(), u128::from(net.network()), mark),
@@ -79,7 +79,7 @@ impl Networks {
     }
 
     /// Those which contain the address, the smallest first.
-    pub fn containing(&self, ip: IpAddr) -> impl Iterator<Item = (IpNet, Mark)> {
+    pub(super) fn containing(&self, ip: IpAddr) -> impl Iterator<Item = (IpNet, Mark)> {
         let (v4, v6) = match ip.to_canonical() {
             IpAddr::V4(ip) => (Some(u32::from(ip)), None),
             IpAddr::V6(ip) => (None, Some(u128::from(ip))),
@@ -101,7 +101,7 @@ impl Networks {
         v4.chain(v6)
     }
 
-    pub fn shrink(&mut self) {
+    pub(super) fn shrink(&mut self) {
         self.v4.iter_mut().for_each(|(_, table)| table.shrink_to_fit());
         self.v6.iter_mut().for_each(|(_, table)| table.shrink_to_fit());
     }

@@ -22,11 +22,11 @@ const SET_TO: usize = 64;
 const MAX_SET_BYTES: usize = 32 << 20;
 
 /// Each costs time in every look-up and up to megabytes of memory.
-pub const MAX_RULES: usize = 10_000;
+pub(super) const MAX_RULES: usize = 10_000;
 
 /// A pattern in its place.
 #[derive(Debug)]
-pub struct Rule {
+pub(super) struct Rule {
     pub order: u32,
     pub tag: u32,
     /// It matches what its pattern does not.
@@ -51,7 +51,7 @@ pub struct Guard {
 }
 
 #[derive(Debug, Default)]
-pub struct Ordered {
+pub(super) struct Ordered {
     guards: Vec<Guard>,
     rules: Vec<Rule>,
     runs: Vec<Run>,
@@ -67,23 +67,23 @@ struct Run {
 }
 
 impl Ordered {
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.rules.len()
     }
 
-    pub fn rules(&self) -> &[Rule] {
+    pub(super) fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
     /// The index for [`Rule::guard`] and [`Guard::parent`]. None if there are too many.
-    pub fn add_guard(&mut self, guard: Guard) -> Option<u32> {
+    pub(super) fn add_guard(&mut self, guard: Guard) -> Option<u32> {
         let index = u32::try_from(self.guards.len()).ok().filter(|_| self.guards.len() < MAX_RULES)?;
         self.guards.push(guard);
         Some(index)
     }
 
     /// False if there are too many.
-    pub fn add(&mut self, rule: Rule) -> bool {
+    pub(super) fn add(&mut self, rule: Rule) -> bool {
         if self.rules.len() >= MAX_RULES {
             return false;
         }
@@ -92,7 +92,7 @@ impl Ordered {
     }
 
     /// To be called when all rules are there.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         let mut from = 0;
         while let Some(first) = self.rules.get(from) {
             let together = in_a_set(first);
@@ -110,7 +110,7 @@ impl Ordered {
     }
 
     /// The first that matches of those before `order`.
-    pub fn first(&self, subject: Subject, query: &Query<'_>, before: u32) -> Option<&Rule> {
+    pub(super) fn first(&self, subject: Subject, query: &Query<'_>, before: u32) -> Option<&Rule> {
         let mut last_guard = (None, true);
         for run in &self.runs {
             let rules = self.rules.get(run.from..run.to).unwrap_or_default();
@@ -133,7 +133,7 @@ impl Ordered {
     }
 
     /// All that match, in order.
-    pub fn all(&self, query: &Query<'_>) -> impl Iterator<Item = &Rule> {
+    pub(super) fn all(&self, query: &Query<'_>) -> impl Iterator<Item = &Rule> {
         self.rules.iter().filter(move |rule| self.guard_holds(rule.guard, query) && rule.matches(query))
     }
 

@@ -13,7 +13,7 @@ const MAX_COMPILED_BYTES: usize = 4 << 20;
 
 /// How an expression is read. The default is that of Postfix's pcre tables.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Flags {
+pub(super) struct Flags {
     pub anchored: bool,
     /// A `.` does not match the end of a line.
     pub dot_stops: bool,
@@ -25,13 +25,13 @@ pub struct Flags {
 
 /// An expression that compiled, with the text that a set of them is built from.
 #[derive(Clone, Debug)]
-pub struct Expression {
+pub(super) struct Expression {
     pub source: String,
     pub regex: Regex,
 }
 
 /// Compiles what stands between the slashes.
-pub fn compile(body: &str, flags: Flags) -> Result<Expression, String> {
+pub(super) fn compile(body: &str, flags: Flags) -> Result<Expression, String> {
     if body.is_empty() {
         return Err("an empty pattern matches everything; say `/./` or leave it out".to_owned());
     }

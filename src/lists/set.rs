@@ -32,10 +32,10 @@ use std::hash::Hasher;
 use std::ops::ControlFlow;
 
 /// An entry is a line of a file at most, and a look-up's key is an attribute.
-pub const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
+pub(super) const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
 /// Ten times the largest public block list, and what offsets of 32 bits can hold.
-pub const MAX_ENTRIES: usize = 20_000_000;
+pub(super) const MAX_ENTRIES: usize = 20_000_000;
 
 /// The entries of a list, or the patterns of a rule.
 #[derive(Debug)]

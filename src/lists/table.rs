@@ -21,10 +21,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 /// A logical line, with its continuations.
-pub const MAX_LINE_BYTES: usize = 64 << 10;
+pub(super) const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// Twenty million addresses.
-pub const MAX_FILE_BYTES: u64 = 512 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// A file in the wrong format has a mistake in each line.
 const MAX_MISTAKES: usize = 100;
@@ -33,7 +33,7 @@ const MAX_MISTAKES: usize = 100;
 const MAX_SHOWN_CHARS: usize = 200;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Format {
+pub(super) enum Format {
     Cidr,
     Pcre,
     /// One pattern a line.
@@ -44,13 +44,13 @@ pub enum Format {
 
 /// What `file:` says.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Location {
+pub(super) struct Location {
     pub format: Format,
     pub path: String,
 }
 
 impl Location {
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let prefix = text
             .split_once(':')
             .filter(|(word, _)| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
@@ -80,7 +80,7 @@ impl Location {
 
 /// By what a changed file is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     len: u64,
     seconds: i64,
@@ -89,7 +89,7 @@ pub struct Stamp {
 
 impl Stamp {
     /// None if there is no such file.
-    pub fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
     }
 
@@ -105,31 +105,31 @@ impl Stamp {
 
 /// One line's meaning, and where its parts begin in it.
 #[derive(Debug)]
-pub struct Row<'a> {
+pub(super) struct Row<'a> {
     pub body: Body<'a>,
     pub key_at: usize,
     pub value_at: usize,
 }
 
 #[derive(Debug)]
-pub enum Body<'a> {
+pub(super) enum Body<'a> {
     Endif,
     Entry { key: Key<'a>, negate: bool, value: Option<&'a str> },
     If { key: Key<'a>, negate: bool },
 }
 
 #[derive(Debug)]
-pub enum Key<'a> {
+pub(super) enum Key<'a> {
     Expression { shown: &'a str, body: &'a str, flags: Flags },
     Network { shown: &'a str, network: IpNet },
     Text(&'a str),
 }
 
 /// What is wrong, and where in the logical line.
-pub type Wrong = (usize, String);
+pub(super) type Wrong = (usize, String);
 
 /// Opens a file. `Ok(None)`: there is none.
-pub fn open(path: &Path) -> Result<Option<(File, Stamp)>, String> {
+pub(super) fn open(path: &Path) -> Result<Option<(File, Stamp)>, String> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -147,7 +147,7 @@ pub fn open(path: &Path) -> Result<Option<(File, Stamp)>, String> {
 }
 
 /// Reads all rows. `shown` is the file's name in mistakes.
-pub fn read(
+pub(super) fn read(
     file: impl Read,
     shown: &str,
     format: Format,

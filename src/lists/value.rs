@@ -151,7 +151,7 @@ fn name_form(text: &str) -> Result<NameForm, String> {
 
 /// A value as a list keeps it.
 #[derive(Clone, Debug)]
-pub enum Stored {
+pub(super) enum Stored {
     /// Text or names with `$1`: made anew for each match.
     Built(To, Arc<Template>),
     Ready(ListValue),
@@ -159,7 +159,7 @@ pub enum Stored {
 
 impl Stored {
     /// The value for what an entry's groups matched.
-    pub fn value(&self, captures: &[(String, String)]) -> ListValue {
+    pub(super) fn value(&self, captures: &[(String, String)]) -> ListValue {
         match self {
             Self::Ready(value) => value.clone(),
             Self::Built(To::Names, template) => {
@@ -172,7 +172,7 @@ impl Stored {
     }
 
     /// The highest group that it needs.
-    pub fn highest_group(&self) -> usize {
+    pub(super) fn highest_group(&self) -> usize {
         match self {
             Self::Built(_, template) => template.highest_group(),
             Self::Ready(ListValue::Action(action)) => action.highest_group(),
@@ -183,7 +183,7 @@ impl Stored {
 
 /// Reads values of one list. Equal ones are read, and kept, once.
 #[derive(Debug)]
-pub struct Reader {
+pub(super) struct Reader {
     pub to: To,
     /// The classes of `named:`.
     pub named: HashMap<String, Vec<String>>,
@@ -195,7 +195,7 @@ pub struct Reader {
 
 impl Reader {
     /// The number of a value from a file's line.
-    pub fn line(&mut self, raw: &str) -> Result<u32, String> {
+    pub(super) fn line(&mut self, raw: &str) -> Result<u32, String> {
         if let Some(&number) = self.known.get(raw) {
             return Ok(number);
         }
@@ -205,7 +205,7 @@ impl Reader {
     }
 
     /// The number of a value from a rule file: one text or several.
-    pub fn several(&mut self, raw: &[String], is_line: bool) -> Result<u32, String> {
+    pub(super) fn several(&mut self, raw: &[String], is_line: bool) -> Result<u32, String> {
         let expands = self.expands && is_line;
         let stored = match raw {
             [word] if word == "none" && self.to != To::Action => Stored::Ready(ListValue::None),

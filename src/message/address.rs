@@ -8,11 +8,11 @@
 use crate::names::internal_form;
 
 /// Addresses read of one field.
-pub const MAX_ADDRESSES: usize = 1_000;
+pub(super) const MAX_ADDRESSES: usize = 1_000;
 
 /// In internal form (no brackets, unquoted), case as written, in order. What has
 /// no `@` counts only in brackets; `<>` is none.
-pub fn addresses(field: &str) -> Vec<String> {
+pub(super) fn addresses(field: &str) -> Vec<String> {
     let mut reader = Reader::default();
     reader.read(field, 0);
     if let Some(open) = reader.open() {

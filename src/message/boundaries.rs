@@ -19,21 +19,21 @@ const MAX_NODES: u32 = 65_536;
 
 /// What begins behind a boundary.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Level {
+pub(super) struct Level {
     pub depth: usize,
     /// Parts that do not say otherwise are messages (RFC 2046, 5.1.5).
     pub is_digest: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Delimiter {
+pub(super) struct Delimiter {
     pub level: Level,
     /// `--boundary--`: the last part is over.
     pub is_end: bool,
 }
 
 #[derive(Debug, Default)]
-pub struct Boundaries {
+pub(super) struct Boundaries {
     steps: HashMap<(u32, u8), u32, RandomState>,
     levels: HashMap<u32, Level, RandomState>,
     nodes: u32,
@@ -41,7 +41,7 @@ pub struct Boundaries {
 
 impl Boundaries {
     /// False if there is no room for it. The first level of a boundary stays.
-    pub fn add(&mut self, boundary: &[u8], level: Level) -> bool {
+    pub(super) fn add(&mut self, boundary: &[u8], level: Level) -> bool {
         let mut node = 0;
         for &byte in boundary.iter().take(MAX_BOUNDARY_BYTES) {
             if let Some(&next) = self.steps.get(&(node, byte)) {
@@ -61,7 +61,7 @@ impl Boundaries {
 
     /// What `line` delimits, if it begins with `--` and a boundary; of several the
     /// longest. What follows is not compared: some readers do, others (Postfix) don't.
-    pub fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
+    pub(super) fn delimiter(&self, line: &[u8]) -> Option<Delimiter> {
         if self.levels.is_empty() {
             return None;
         }

@@ -21,7 +21,7 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// Never fails.
-pub fn decode(label: &str, bytes: &[u8]) -> String {
+pub(super) fn decode(label: &str, bytes: &[u8]) -> String {
     let label = label.trim();
     if label.eq_ignore_ascii_case("utf-7") || label.eq_ignore_ascii_case("unicode-1-1-utf-7") {
         return utf7(bytes);
@@ -48,7 +48,7 @@ fn utf16(bytes: &[u8]) -> String {
 }
 
 /// One base64 digit.
-pub fn sextet(byte: u8) -> Option<u32> {
+pub(super) fn sextet(byte: u8) -> Option<u32> {
     let value = match byte {
         b'A'..=b'Z' => byte - b'A',
         b'a'..=b'z' => byte - b'a' + 26,

@@ -14,15 +14,15 @@ use crate::message::address;
 use crate::message::words;
 
 /// Fields kept of one message.
-pub const MAX_HEADERS: usize = 2_000;
+pub(super) const MAX_HEADERS: usize = 2_000;
 /// Bytes kept of all fields of one message, names and values.
-pub const MAX_HEADERS_BYTES: usize = 1 << 20;
+pub(super) const MAX_HEADERS_BYTES: usize = 1 << 20;
 /// Postfix cuts a field at 60,000 bytes and hands on what it has cut: from here
 /// on the end may be missing, so that a reader behind us may see another field.
-pub const MAX_WHOLE_FIELD_BYTES: usize = 59_000;
+pub(super) const MAX_WHOLE_FIELD_BYTES: usize = 59_000;
 /// Decoded text of one field: three bytes for each that Postfix passes, so only
 /// what came another way is ever cut.
-pub const MAX_DECODED_BYTES: usize = 180_000;
+pub(super) const MAX_DECODED_BYTES: usize = 180_000;
 
 /// The fields that hold addresses.
 const ADDRESS_FIELDS: &[&str] = &["Bcc", "Cc", "From", "Reply-To", "Sender", "To"];
@@ -145,7 +145,7 @@ fn limit_hit_by(header: &Header) -> Option<&'static str> {
 
 /// Each fold with the blanks around it becomes one blank (RFC 5322, 2.2.3 would
 /// keep every blank; a rule's text should not depend on where a line was broken).
-pub fn unfolded(raw: &str) -> Cow<'_, str> {
+pub(super) fn unfolded(raw: &str) -> Cow<'_, str> {
     let trimmed = raw.trim_matches([' ', '\t', '\r', '\n']);
     if !trimmed.contains(['\r', '\n']) {
         return Cow::Borrowed(trimmed);

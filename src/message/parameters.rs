@@ -13,7 +13,7 @@ use crate::message::charset;
 use crate::message::words;
 
 /// Parameters read of one field; RFC 2231 may cut one long name into many.
-pub const MAX_PARAMETERS: usize = 1_000;
+pub(super) const MAX_PARAMETERS: usize = 1_000;
 /// Parameters looked for inside the value of another, where a `;` is missing.
 const MAX_HIDDEN_PARAMETERS: usize = 4;
 /// The longest parameter name of interest: `filename*9999*`.
@@ -23,7 +23,7 @@ const MAX_VALUE_BYTES: usize = 100;
 
 /// One field.
 #[derive(Debug, Default)]
-pub struct Field {
+pub(super) struct Field {
     /// The media type or the disposition: lower-case, without comments and blanks.
     pub value: String,
     parameters: Vec<Parameter>,
@@ -40,14 +40,14 @@ struct Parameter {
 
 /// Octets and, where the field says so, their charset.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Reading {
+pub(super) struct Reading {
     pub bytes: Vec<u8>,
     charset: Option<String>,
 }
 
 impl Reading {
     /// As text, with encoded-words decoded if no charset was given.
-    pub fn text(&self, limit: usize) -> String {
+    pub(super) fn text(&self, limit: usize) -> String {
         let text = match &self.charset {
             Some(label) => Cow::Owned(charset::decode(label, &self.bytes)),
             None => String::from_utf8_lossy(&self.bytes),
@@ -58,7 +58,7 @@ impl Reading {
 }
 
 impl Field {
-    pub fn parse(field: &[u8]) -> Self {
+    pub(super) fn parse(field: &[u8]) -> Self {
         let mut parsed = Self::default();
         let mut segments = Segments { rest: field, flat_quotes: false, flat_comments: false };
         let mut first = true;
@@ -119,7 +119,7 @@ impl Field {
 
 /// Every reading of the parameter `name` in the fields of one header: plain,
 /// extended and in pieces, which may be spread over doubled fields.
-pub fn readings(fields: &[&Field], name: &str) -> Vec<Reading> {
+pub(super) fn readings(fields: &[&Field], name: &str) -> Vec<Reading> {
     let mut found = Vec::new();
     let mut all_pieces = Vec::new();
     for field in fields {

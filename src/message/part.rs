@@ -6,10 +6,10 @@
 use crate::message::words;
 
 /// Names of one part, all readings of all parameters.
-pub const MAX_NAMES: usize = 64;
+pub(super) const MAX_NAMES: usize = 64;
 /// Bytes of one name. Of a longer one the beginning and the end stay, for there
 /// is its extension.
-pub const MAX_NAME_BYTES: usize = 1_024;
+pub(super) const MAX_NAME_BYTES: usize = 1_024;
 const NAME_TAIL_BYTES: usize = 256;
 
 /// One part, with or without a file name: also each multipart and each message
@@ -29,7 +29,7 @@ pub struct Part {
 
 /// The names of one part while they are gathered.
 #[derive(Default)]
-pub struct Names {
+pub(super) struct Names {
     pub found: Vec<String>,
     /// The first cap that was hit, in words.
     pub limit: Option<&'static str>,
@@ -37,7 +37,7 @@ pub struct Names {
 
 impl Names {
     /// `name` and what programs make of it.
-    pub fn add(&mut self, name: &str) {
+    pub(super) fn add(&mut self, name: &str) {
         self.add_one(name);
         // Some programs, Postfix among them, end a string at a NUL.
         if let Some((before, _)) = name.split_once('\0') {

@@ -19,19 +19,19 @@ use crate::message::part::Names;
 use crate::message::part::Part;
 
 /// Parts read of one message (as rspamd).
-pub const MAX_PARTS: usize = 10_000;
+pub(super) const MAX_PARTS: usize = 10_000;
 /// Multiparts and messages within each other (as Postfix's `mime_nesting_limit`).
-pub const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 /// Bytes looked at of one line; no line of a header may be longer.
-pub const MAX_LINE_BYTES: usize = 64 * 1024;
+pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
 /// Bytes kept of the content fields of one part header.
-pub const MAX_FIELDS_BYTES: usize = 64 * 1024;
+pub(super) const MAX_FIELDS_BYTES: usize = 64 * 1024;
 /// Content fields of one part header; two are needed.
-pub const MAX_FIELDS: usize = 16;
+pub(super) const MAX_FIELDS: usize = 16;
 /// Boundaries of one part header: readings of one, and doubled ones.
-pub const MAX_BOUNDARIES: usize = 16;
+pub(super) const MAX_BOUNDARIES: usize = 16;
 /// Bytes of all names of a message.
-pub const MAX_ALL_NAMES_BYTES: usize = 1 << 20;
+pub(super) const MAX_ALL_NAMES_BYTES: usize = 1 << 20;
 /// Bytes decoded to find one name.
 const MAX_DECODED_NAME_BYTES: usize = MAX_FIELDS_BYTES * 3;
 
@@ -68,7 +68,7 @@ enum Kind {
 }
 
 #[derive(Debug, Default)]
-pub struct Scan {
+pub(super) struct Scan {
     state: State,
     parts: Vec<Part>,
     limit: Option<&'static str>,
@@ -100,14 +100,14 @@ pub struct Scan {
 
 impl Scan {
     /// A field of the message's own header.
-    pub fn field(&mut self, name: &[u8], value: &[u8]) {
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
         self.seen_fields += 1;
         if let Some(kind) = content_field(name) {
             self.open_field(kind, value);
         }
     }
 
-    pub fn end_of_header(&mut self) {
+    pub(super) fn end_of_header(&mut self) {
         self.end_header();
         if self.state == State::Start {
             self.state = State::Body;
@@ -115,7 +115,7 @@ impl Scan {
     }
 
     /// The body, in pieces of any size.
-    pub fn body(&mut self, chunk: &[u8]) {
+    pub(super) fn body(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while let Some(&first) = rest.first() {
             if self.state == State::Done {
@@ -151,7 +151,7 @@ impl Scan {
     }
 
     /// The body is over.
-    pub fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         if self.returns > 0 || !self.line.is_empty() {
             self.end_line(1);
         }
@@ -161,12 +161,12 @@ impl Scan {
         self.state = State::Done;
     }
 
-    pub fn parts(&self) -> &[Part] {
+    pub(super) fn parts(&self) -> &[Part] {
         &self.parts
     }
 
     /// The first cap that was hit, in words.
-    pub fn limit(&self) -> Option<&'static str> {
+    pub(super) fn limit(&self) -> Option<&'static str> {
         self.limit
     }
 

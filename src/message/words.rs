@@ -17,7 +17,7 @@ use crate::message::charset;
 const MAX_CHARSET_BYTES: usize = 80;
 
 /// `text` with its encoded-words decoded, at most `limit` bytes of it.
-pub fn decode(text: &str, limit: usize) -> Cow<'_, str> {
+pub(super) fn decode(text: &str, limit: usize) -> Cow<'_, str> {
     if memmem::find(text.as_bytes(), b"=?").is_none() {
         return Cow::Borrowed(cut(text, limit));
     }
@@ -43,7 +43,7 @@ pub fn decode(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 /// The first `limit` bytes of `text`, to the last whole character.
-pub fn cut(text: &str, limit: usize) -> &str {
+pub(super) fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
@@ -180,7 +180,7 @@ fn push_quoted(output: &mut Vec<u8>, encoded: &[u8]) {
 
 /// `percent`-decoding of RFC 2231 and of URLs; a `%` that begins no hexadecimal
 /// byte stays.
-pub fn push_percent(output: &mut Vec<u8>, encoded: &[u8]) {
+pub(super) fn push_percent(output: &mut Vec<u8>, encoded: &[u8]) {
     push_escaped(output, encoded, b'%', |byte| byte);
 }
 

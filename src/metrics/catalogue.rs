@@ -11,7 +11,7 @@ use super::labels::Verdict;
 use prometheus_client::metrics::MetricType;
 
 /// Before every name.
-pub const PREFIX: &str = "gatepost";
+pub(super) const PREFIX: &str = "gatepost";
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Kind {

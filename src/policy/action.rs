@@ -212,14 +212,14 @@ const INSTEAD: &[(&str, &str)] = &[
 
 /// What an action's texts may say and where it stands.
 #[derive(Clone, Copy, Debug)]
-pub struct Around<'a> {
+pub(super) struct Around<'a> {
     pub rule: &'a str,
     pub variables: &'a [String],
     pub allow_relay: bool,
 }
 
 /// Reads `then`, with the place of each action.
-pub fn read(node: &Node, around: Around<'_>, cx: &mut Loader<'_>) -> Option<Vec<(Action, Place)>> {
+pub(super) fn read(node: &Node, around: Around<'_>, cx: &mut Loader<'_>) -> Option<Vec<(Action, Place)>> {
     let actions = read_list(node, around, cx)?;
     if actions.is_empty() {
         cx.mistake(node.place, "an action is missing here");
@@ -399,7 +399,7 @@ fn reply(
 }
 
 /// Three digits and then a blank or the end.
-pub fn split_code(text: &str) -> (Option<u16>, &str) {
+pub(super) fn split_code(text: &str) -> (Option<u16>, &str) {
     let text = text.trim();
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
     let is_code = first.len() == 3 && first.bytes().all(|b| b.is_ascii_digit());
@@ -410,7 +410,7 @@ pub fn split_code(text: &str) -> (Option<u16>, &str) {
 }
 
 /// `X.Y.Z` and then a blank or the end (RFC 3463: one, three and three digits).
-pub fn split_enhanced(text: &str) -> (Option<[u16; 3]>, &str) {
+pub(super) fn split_enhanced(text: &str) -> (Option<[u16; 3]>, &str) {
     let (first, rest) = text.split_once(' ').unwrap_or((text, ""));
     let numbers: Vec<_> = first.split('.').collect();
     let [class, subject, detail] = numbers.as_slice() else {
@@ -660,7 +660,7 @@ impl Action {
 }
 
 /// The words that may stand in `expect:` and `fails:`.
-pub fn words() -> impl Iterator<Item = &'static str> {
+pub(super) fn words() -> impl Iterator<Item = &'static str> {
     ACTIONS.iter().map(|info| info.word)
 }
 

@@ -41,14 +41,14 @@ enum Under {
 
 /// A condition with the limits found in it, each with its place.
 #[derive(Debug, Default)]
-pub struct Read {
+pub(super) struct Read {
     pub condition: Condition,
     pub limits: Vec<(AnyCheck, Place)>,
     pub fine: bool,
 }
 
 /// Reads the `when` and `unless` of a rule or, with `guard`, of a file.
-pub fn read(when: Option<&Node>, unless: Option<&Node>, guard: bool, cx: &mut Loader<'_>) -> Read {
+pub(super) fn read(when: Option<&Node>, unless: Option<&Node>, guard: bool, cx: &mut Loader<'_>) -> Read {
     let mut reader = Reader { limits: Vec::new(), fine: true };
     let mut parts = Vec::new();
     if let Some(node) = when {

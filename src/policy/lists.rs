@@ -24,7 +24,7 @@ const KEYS: [&str; 7] = ["of", "to", "entries", "file", "named", "subdomains", "
 const KINDS: [&str; 7] = ["address", "domain", "network", "client", "text", "filename", "header"];
 
 /// Reads `lists:` and adds each to the registry. Paths begin at `base`.
-pub fn read(node: &Node, base: &Path, mistakes: &mut Mistakes, registry: &mut Registry) {
+pub(super) fn read(node: &Node, base: &Path, mistakes: &mut Mistakes, registry: &mut Registry) {
     let Some(entries) = node.as_map() else {
         mistakes.add(node.place, format!("lists is a map of names, not {}", node.form()));
         return;
@@ -187,7 +187,7 @@ fn classes(node: &Node, cx: &mut Loader<'_>) -> Vec<(String, Vec<String>, Place)
 }
 
 /// `local.networks`, `local.domains` and `local.hostnames`.
-pub fn built_in(local: &Local, source: &Arc<Source>, registry: &mut Registry) {
+pub(super) fn built_in(local: &Local, source: &Arc<Source>, registry: &mut Registry) {
     let networks = local.networks.iter().map(ToString::to_string).collect();
     for (name, kind, texts) in [
         ("local.networks", Kind::Network, networks),

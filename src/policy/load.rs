@@ -345,7 +345,7 @@ fn finish(
 
 /// What `review::unreachable` needs of a rule that the policy does not keep.
 #[derive(Debug)]
-pub struct Kept {
+pub(super) struct Kept {
     pub unconditional: bool,
     pub fingerprint: String,
 }

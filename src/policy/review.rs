@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 /// Something to tell about a rule, by its number in the order of reading.
 #[derive(Debug)]
-pub struct Remark {
+pub(super) struct Remark {
     pub rule: usize,
     pub place: Place,
     pub message: String,
@@ -37,7 +37,7 @@ impl Remark {
 
 /// What was found out about each rule.
 #[derive(Debug, Default)]
-pub struct Review {
+pub(super) struct Review {
     pub placed: Vec<Placed>,
     pub mistakes: Vec<Remark>,
     pub warnings: Vec<Remark>,
@@ -45,7 +45,7 @@ pub struct Review {
 
 /// Where a rule belongs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Placed {
+pub(super) struct Placed {
     pub stage: Stage,
     pub scope: Scope,
     pub holds_for: Scope,
@@ -60,7 +60,7 @@ struct Setters {
 }
 
 /// Reviews all rules, each with the guard of its file.
-pub fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> Review {
+pub(super) fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> Review {
     let mut review = Review::default();
     let all = setters(rules);
     for index in 0..rules.len() {
@@ -289,7 +289,7 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
 
 /// Rules that are never reached: behind one that ends for everything their file
 /// lets through, or that asks exactly the same.
-pub fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
+pub(super) fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
     let (rules, files) = (&policy.rules, &policy.files);
     let mut remarks = Vec::new();
     for (index, rule) in rules.iter().enumerate() {

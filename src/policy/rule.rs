@@ -24,7 +24,7 @@ const KEYS: [&str; 9] = ["name", "why", "when", "unless", "then", "stage", "mode
 
 /// A rule with the places of what may turn out wrong later.
 #[derive(Debug)]
-pub struct Written {
+pub(super) struct Written {
     pub name: String,
     pub why: Option<String>,
     pub place: Place,
@@ -42,7 +42,7 @@ pub struct Written {
 
 /// Reads one rule; None after a mistake that leaves nothing to go on with. A
 /// rule's name is told even then, so that whoever names it is not blamed too.
-pub fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Option<String>, Option<Written>) {
+pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Option<String>, Option<Written>) {
     let Some(entries) = node.as_map() else {
         cx.mistake(node.place, format!("a rule is a map with name and then, not {}", node.form()));
         return (None, None);
@@ -160,7 +160,7 @@ fn stage(node: &Node, cx: &mut Loader<'_>) -> Option<Stage> {
 }
 
 /// `mode:`, of a rule or a file.
-pub fn mode(node: &Node, cx: &mut Loader<'_>) -> Option<Mode> {
+pub(super) fn mode(node: &Node, cx: &mut Loader<'_>) -> Option<Mode> {
     match cx.text(node, "mode")? {
         "enforce" => Some(Mode::Enforce),
         "observe" => Some(Mode::Observe),
@@ -173,7 +173,7 @@ pub fn mode(node: &Node, cx: &mut Loader<'_>) -> Option<Mode> {
 }
 
 /// `on_unknown:`, of a rule or a file.
-pub fn on_unknown(node: &Node, cx: &mut Loader<'_>) -> Option<OnUnknown> {
+pub(super) fn on_unknown(node: &Node, cx: &mut Loader<'_>) -> Option<OnUnknown> {
     match cx.text(node, "on_unknown")? {
         "defer" => Some(OnUnknown::Defer),
         "match" => Some(OnUnknown::Match),
@@ -188,7 +188,7 @@ pub fn on_unknown(node: &Node, cx: &mut Loader<'_>) -> Option<OnUnknown> {
 
 /// The lists that the rule's own checks ask, where a match is sure to come from
 /// one of them.
-pub fn matched_lists(condition: &Condition) -> Vec<Arc<List>> {
+pub(super) fn matched_lists(condition: &Condition) -> Vec<Arc<List>> {
     condition.certain().into_iter().flat_map(AnyCheck::listed).collect()
 }
 

@@ -26,7 +26,7 @@ enum Part {
 }
 
 /// What the engine gives to every text.
-pub const ALWAYS: [&str; 5] = ["id", "rule", "reasons", "score", "queue_id"];
+pub(super) const ALWAYS: [&str; 5] = ["id", "rule", "reasons", "score", "queue_id"];
 
 impl Template {
     /// Reads a text; `variables` are those of the rule's checks. Braces that

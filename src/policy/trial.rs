@@ -83,7 +83,7 @@ pub enum ExpectedText {
 const STEP_KEYS: [&str; 7] = ["given", "at", "after", "times", "fails", "expect", "by"];
 
 /// Reads `tests:`.
-pub fn read(node: &Node, cx: &mut Loader<'_>) -> Vec<Trial> {
+pub(super) fn read(node: &Node, cx: &mut Loader<'_>) -> Vec<Trial> {
     let Some(items) = node.as_seq() else {
         cx.mistake(node.place, "tests are a list");
         return Vec::new();
@@ -166,7 +166,7 @@ fn date_time(text: &str) -> Option<jiff::civil::DateTime> {
 }
 
 /// Reads `given:`, of a step or of a file.
-pub fn given(node: &Node, cx: &mut Loader<'_>) -> Option<Given> {
+pub(super) fn given(node: &Node, cx: &mut Loader<'_>) -> Option<Given> {
     let Some(entries) = node.as_map() else {
         cx.mistake(node.place, format!("given is a map, not {}", node.form()));
         return None;

@@ -5,6 +5,14 @@
 //! folder; nothing of the system's Postfix is read or touched. Postfix must be
 //! installed and the tests must run as root (its master drops privileges).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a test or bench that can't go on says so and ends"
+)]
+
 mod policies;
 mod postfix_actions;
 mod postfix_examples;

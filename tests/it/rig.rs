@@ -2,21 +2,21 @@
 //! the test that needs it. Nothing here waits for a fixed time: [`until`] looks
 //! again and again until an event is there or a deadline has passed.
 
-pub mod gatepost;
-pub mod http;
-pub mod port;
-pub mod postfix;
-pub mod program;
-pub mod sink;
-pub mod smtp;
+pub(crate) mod gatepost;
+pub(crate) mod http;
+pub(crate) mod port;
+pub(crate) mod postfix;
+pub(crate) mod program;
+pub(crate) mod sink;
+pub(crate) mod smtp;
 
-pub use gatepost::Gatepost;
-pub use gatepost::Sockets;
-pub use postfix::Postfix;
-pub use postfix::Setup;
-pub use sink::Sink;
-pub use smtp::Answer;
-pub use smtp::Smtp;
+pub(crate) use gatepost::Gatepost;
+pub(crate) use gatepost::Sockets;
+pub(crate) use postfix::Postfix;
+pub(crate) use postfix::Setup;
+pub(crate) use sink::Sink;
+pub(crate) use smtp::Answer;
+pub(crate) use smtp::Smtp;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -24,17 +24,17 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// Long enough for a machine that compiles something else at the same time.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Our own mail: from outside `mynetworks`, for a domain we relay to.
-pub const ALICE: &str = "alice@sender.example";
-pub const BOB: &str = "bob@test.example";
-pub const CAROL: &str = "carol@test.example";
-pub const MAIL: &str =
+pub(crate) const ALICE: &str = "alice@sender.example";
+pub(crate) const BOB: &str = "bob@test.example";
+pub(crate) const CAROL: &str = "carol@test.example";
+pub(crate) const MAIL: &str =
     "From: alice@sender.example\r\nTo: bob@test.example\r\nSubject: an ordinary mail\r\n\r\nHello.\r\n";
 
 /// gatepost, Postfix in front of it and the next hop behind.
-pub struct Rig {
+pub(crate) struct Rig {
     pub postfix: Postfix,
     pub gatepost: Gatepost,
     pub sink: Sink,
@@ -42,16 +42,16 @@ pub struct Rig {
 
 impl Rig {
     /// With these rules, and Postfix asking at RCPT, DATA and END-OF-MESSAGE.
-    pub fn start(rules: &str) -> Option<Self> {
+    pub(crate) fn start(rules: &str) -> Option<Self> {
         Self::with(rules, Sockets::Inet, Setup::default())
     }
 
     /// With lines of one's own for main.cf.
-    pub fn with_main(rules: &str, main: &str) -> Option<Self> {
+    pub(crate) fn with_main(rules: &str, main: &str) -> Option<Self> {
         Self::with(rules, Sockets::Inet, Setup { main: main.to_owned(), ..Setup::default() })
     }
 
-    pub fn with(rules: &str, sockets: Sockets, setup: Setup) -> Option<Self> {
+    pub(crate) fn with(rules: &str, sockets: Sockets, setup: Setup) -> Option<Self> {
         if skipped() {
             return None;
         }
@@ -67,12 +67,12 @@ impl Rig {
     }
 
     /// A client from outside `mynetworks` that has said EHLO.
-    pub fn client(&self) -> Smtp {
+    pub(crate) fn client(&self) -> Smtp {
         Smtp::greeted(self.postfix.ports.mx)
     }
 
     /// Sends one ordinary mail to bob; the answer to its end.
-    pub fn send(&self, message: &str) -> Answer {
+    pub(crate) fn send(&self, message: &str) -> Answer {
         self.client().deliver(ALICE, &[BOB], message)
     }
 }
@@ -90,7 +90,7 @@ impl Drop for Rig {
 /// True when there is no Postfix and the caller has said that this is known
 /// (GATEPOST_SKIP_POSTFIX). Absence alone is a failure: a suite that tests
 /// nothing must not be green.
-pub fn skipped() -> bool {
+pub(crate) fn skipped() -> bool {
     let found = Path::new("/usr/sbin/postfix").exists();
     if found {
         return false;
@@ -106,7 +106,7 @@ pub fn skipped() -> bool {
 }
 
 /// Looks until `look` finds something; fails the test after [`PATIENCE`].
-pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     match within(PATIENCE, look) {
         Some(found) => found,
         None => panic!("waited {} s in vain for {what}", PATIENCE.as_secs()),
@@ -114,7 +114,7 @@ pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// The same with a deadline of one's own, and None after it.
-pub fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn within<T>(limit: Duration, mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + limit;
     loop {
         if let Some(found) = look() {

@@ -16,13 +16,13 @@ use tempfile::TempDir;
 
 /// What Postfix and gatepost speak over.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Sockets {
+pub(crate) enum Sockets {
     #[default]
     Inet,
     Unix,
 }
 
-pub struct Gatepost {
+pub(crate) struct Gatepost {
     /// As Postfix writes them: `inet:127.0.0.1:13001`, `unix:/…/policy`.
     pub policy: String,
     pub milter: String,
@@ -34,7 +34,7 @@ pub struct Gatepost {
 impl Gatepost {
     /// Writes the rule files, runs `serve` and waits until it is ready. `more`
     /// are top-level keys for `gatepost.yaml` beside `listen` and `policy_dir`.
-    pub fn start(files: &[(&str, &str)], more: &str, sockets: Sockets) -> Self {
+    pub(crate) fn start(files: &[(&str, &str)], more: &str, sockets: Sockets) -> Self {
         let dir = folder();
         let (policy, milter) = match sockets {
             Sockets::Inet => {
@@ -56,7 +56,13 @@ impl Gatepost {
     }
 
     /// With a whole `gatepost.yaml`, whose first sockets are `policy` and `milter`.
-    pub fn configured(files: &[(&str, &str)], config: &str, policy: &str, milter: &str, http: u16) -> Self {
+    pub(crate) fn configured(
+        files: &[(&str, &str)],
+        config: &str,
+        policy: &str,
+        milter: &str,
+        http: u16,
+    ) -> Self {
         Self::run(folder(), files, config, policy.to_owned(), milter.to_owned(), http)
     }
 
@@ -100,29 +106,29 @@ impl Gatepost {
     }
 
     /// All it has written so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
     /// Waits for a line that matches, and gives it.
     #[track_caller]
-    pub fn wait_log(&self, pattern: &str) -> String {
+    pub(crate) fn wait_log(&self, pattern: &str) -> String {
         super::postfix::wait_line(pattern, || self.log())
     }
 
     /// How many lines match now.
-    pub fn count_log(&self, pattern: &str) -> usize {
+    pub(crate) fn count_log(&self, pattern: &str) -> usize {
         let pattern = regex::Regex::new(pattern).unwrap();
         self.log().lines().filter(|line| pattern.is_match(line)).count()
     }
 
     /// Replaces or adds a rule file; nothing notices before a reload.
-    pub fn write_rules(&self, name: &str, text: &str) {
+    pub(crate) fn write_rules(&self, name: &str, text: &str) {
         fs::write(self.dir.path().join("policy.d").join(name), text).unwrap();
     }
 
     /// Sum of a metric over those series whose line contains every one of `labels`.
-    pub fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
+    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let (_, body) = http::get(self.http, "/metrics")?;
         let lines = body.lines().filter(|line| {
             let rest = line.strip_prefix(name).unwrap_or("");
@@ -133,13 +139,13 @@ impl Gatepost {
     }
 
     /// `TERM`, `HUP`, `KILL`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         program::signal(name, self.child.id());
     }
 
     /// Sends HUP and waits until the metrics know a rule of this name.
     #[track_caller]
-    pub fn reload_until_rule(&self, name: &str) {
+    pub(crate) fn reload_until_rule(&self, name: &str) {
         self.signal("HUP");
         let label = format!("rule=\"{name}\"");
         until(&format!("rule {name} after the reload"), || {
@@ -150,7 +156,7 @@ impl Gatepost {
 
     /// Waits for its end.
     #[track_caller]
-    pub fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
+    pub(crate) fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
         within(limit, || self.child.try_wait().unwrap()).expect("gatepost to exit in time")
     }
 }

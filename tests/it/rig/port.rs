@@ -13,7 +13,7 @@ const LAST: u16 = 32_000;
 static TRIED: AtomicU16 = AtomicU16::new(0);
 
 /// A port of 127.0.0.1 on which nobody listens now.
-pub fn free() -> u16 {
+pub(crate) fn free() -> u16 {
     // Two test processes at once begin at different places.
     let start = (std::process::id() % u32::from(LAST - FIRST)) as u16;
     for _ in FIRST..LAST {

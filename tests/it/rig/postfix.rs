@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 /// What differs from test to test.
 #[derive(Clone, Debug, Default)]
-pub struct Setup {
+pub(crate) struct Setup {
     /// `inet:…` or `unix:…`; None: nobody is asked.
     pub policy: Option<String>,
     pub milter: Option<String>,
@@ -31,7 +31,7 @@ pub struct Setup {
 
 /// One port of 127.0.0.1 for each smtpd service.
 #[derive(Clone, Copy, Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     /// Everything as Postfix has it by default.
     pub mx: u16,
     /// `smtpd_delay_reject = no`, and the service asked in each list.
@@ -43,14 +43,14 @@ pub struct Ports {
     pub submission: u16,
 }
 
-pub struct Postfix {
+pub(crate) struct Postfix {
     pub ports: Ports,
     dir: TempDir,
 }
 
 /// One entry of `postqueue -j`.
 #[derive(Clone, Debug)]
-pub struct Queued {
+pub(crate) struct Queued {
     pub id: String,
     /// `hold`, `deferred`, `active`, `incoming`.
     pub queue: String,
@@ -59,7 +59,7 @@ pub struct Queued {
 }
 
 impl Postfix {
-    pub fn start(setup: Setup) -> Self {
+    pub(crate) fn start(setup: Setup) -> Self {
         let dir = tempfile::Builder::new().prefix("gatepost-postfix-").tempdir().unwrap();
         // User postfix must be able to search it.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -83,7 +83,7 @@ impl Postfix {
 
     /// The configuration's folder, always absolute: Postfix fails without a
     /// word for a relative one.
-    pub fn etc(&self) -> PathBuf {
+    pub(crate) fn etc(&self) -> PathBuf {
         self.dir.path().join("etc")
     }
 
@@ -144,30 +144,30 @@ impl Postfix {
     }
 
     /// Everything in the mail log.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log/maillog")).unwrap_or_default()
     }
 
     /// Waits for a line that matches, and gives it.
     #[track_caller]
-    pub fn wait_log(&self, pattern: &str) -> String {
+    pub(crate) fn wait_log(&self, pattern: &str) -> String {
         wait_line(pattern, || self.log())
     }
 
     /// How many lines match now.
-    pub fn count_log(&self, pattern: &str) -> usize {
+    pub(crate) fn count_log(&self, pattern: &str) -> usize {
         let pattern = Regex::new(pattern).unwrap();
         self.log().lines().filter(|line| pattern.is_match(line)).count()
     }
 
-    pub fn queue(&self) -> Vec<Queued> {
+    pub(crate) fn queue(&self) -> Vec<Queued> {
         let text = program::run("/usr/sbin/postqueue", ["-c", &self.etc().to_string_lossy(), "-j"]);
         text.lines().map(|line| queued(&serde_json::from_str(line).unwrap())).collect()
     }
 
     /// Waits until the hold queue holds exactly one message.
     #[track_caller]
-    pub fn held(&self) -> Queued {
+    pub(crate) fn held(&self) -> Queued {
         until("one held message", || {
             let held: Vec<_> = self.queue().into_iter().filter(|queued| queued.queue == "hold").collect();
             assert!(held.len() < 2, "more than one held: {held:?}");
@@ -177,17 +177,17 @@ impl Postfix {
 
     /// Waits until nothing is queued any more.
     #[track_caller]
-    pub fn wait_empty(&self) {
+    pub(crate) fn wait_empty(&self) {
         until("an empty queue", || self.queue().is_empty().then_some(()));
     }
 
     /// Envelope, header and body of a queued message.
-    pub fn postcat(&self, id: &str) -> String {
+    pub(crate) fn postcat(&self, id: &str) -> String {
         program::run("/usr/sbin/postcat", ["-c", &self.etc().to_string_lossy(), "-q", "-e", "-h", "-b", id])
     }
 
     /// Mail from this machine's own users, as `mail` and PHP send it.
-    pub fn sendmail(&self, sender: &str, recipients: &[&str], message: &str) {
+    pub(crate) fn sendmail(&self, sender: &str, recipients: &[&str], message: &str) {
         let etc = self.etc();
         let mut args = vec!["-C", etc.to_str().unwrap(), "-i", "-f", sender, "--"];
         args.extend(recipients);
@@ -237,7 +237,7 @@ impl Drop for Postfix {
 
 /// Waits for a line of `text()` that matches, and gives it.
 #[track_caller]
-pub fn wait_line(pattern: &str, text: impl Fn() -> String) -> String {
+pub(crate) fn wait_line(pattern: &str, text: impl Fn() -> String) -> String {
     let wanted = Regex::new(pattern).unwrap();
     until(&format!("a log line that matches `{pattern}`"), || {
         text().lines().find(|line| wanted.is_match(line)).map(str::to_owned)

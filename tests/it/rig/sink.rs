@@ -12,7 +12,7 @@ use std::process::Command;
 use std::process::Stdio;
 use tempfile::TempDir;
 
-pub struct Sink {
+pub(crate) struct Sink {
     pub port: u16,
     child: Child,
     dir: TempDir,
@@ -20,7 +20,7 @@ pub struct Sink {
 
 /// One message as the next hop got it.
 #[derive(Clone, Debug)]
-pub struct Delivered {
+pub(crate) struct Delivered {
     pub sender: String,
     pub recipients: Vec<String>,
     /// Name and unfolded value, from top to bottom, the sink's own lines left out.
@@ -30,26 +30,26 @@ pub struct Delivered {
 
 impl Delivered {
     /// All values of one name, from top to bottom.
-    pub fn header(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn header(&self, name: &str) -> Vec<&str> {
         let found = self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str()).collect()
     }
 
     /// Where the first header of this name stands.
     #[track_caller]
-    pub fn position(&self, name: &str) -> usize {
+    pub(crate) fn position(&self, name: &str) -> usize {
         let place = self.headers.iter().position(|(n, _)| n.eq_ignore_ascii_case(name));
         place.unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
     }
 }
 
 impl Sink {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
     /// One that refuses every recipient for good: what makes Postfix bounce.
-    pub fn refusing() -> Self {
+    pub(crate) fn refusing() -> Self {
         Self::with(&["-f", "RCPT"])
     }
 
@@ -76,7 +76,7 @@ impl Sink {
 
     /// Waits for `count` messages; fails when there are more.
     #[track_caller]
-    pub fn messages(&self, count: usize) -> Vec<Delivered> {
+    pub(crate) fn messages(&self, count: usize) -> Vec<Delivered> {
         until(&format!("{count} delivered messages"), || (self.finished().len() >= count).then_some(()));
         let found = self.finished();
         assert_eq!(found.len(), count, "delivered messages");
@@ -84,12 +84,12 @@ impl Sink {
     }
 
     #[track_caller]
-    pub fn message(&self) -> Delivered {
+    pub(crate) fn message(&self) -> Delivered {
         self.messages(1).remove(0)
     }
 
     /// How many have come so far.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.finished().len()
     }
 

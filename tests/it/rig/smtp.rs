@@ -9,13 +9,13 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 /// Outside `mynetworks` (127.0.0.1/32), and no interface of Postfix's own.
-pub const OUTSIDE: &str = "127.0.0.2";
+pub(crate) const OUTSIDE: &str = "127.0.0.2";
 /// In `mynetworks`.
-pub const INSIDE: &str = "127.0.0.1";
+pub(crate) const INSIDE: &str = "127.0.0.1";
 
 /// One reply, its lines joined.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     pub code: u16,
     /// Without the codes' column; lines joined by LF.
     pub text: String,
@@ -23,26 +23,26 @@ pub struct Answer {
 
 impl Answer {
     #[track_caller]
-    pub fn expect(self, code: u16) -> Self {
+    pub(crate) fn expect(self, code: u16) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
     }
 
     #[track_caller]
-    pub fn expect_text(self, code: u16, part: &str) -> Self {
+    pub(crate) fn expect_text(self, code: u16, part: &str) -> Self {
         assert!(self.code == code && self.text.contains(part), "not {code} … {part}: {self:?}");
         self
     }
 }
 
-pub struct Smtp {
+pub(crate) struct Smtp {
     stream: TcpStream,
     reader: BufReader<TcpStream>,
 }
 
 impl Smtp {
     /// Connects, and reads nothing yet (the haproxy port wants to hear first).
-    pub fn connect(source: &str, port: u16) -> Self {
+    pub(crate) fn connect(source: &str, port: u16) -> Self {
         let stream = connect_from(source, port);
         // Postfix at its slowest: a policy client that gives up after two tries.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
@@ -51,11 +51,11 @@ impl Smtp {
     }
 
     /// From outside, banner read, EHLO said.
-    pub fn greeted(port: u16) -> Self {
+    pub(crate) fn greeted(port: u16) -> Self {
         Self::greeted_from(OUTSIDE, port)
     }
 
-    pub fn greeted_from(source: &str, port: u16) -> Self {
+    pub(crate) fn greeted_from(source: &str, port: u16) -> Self {
         let mut client = Self::connect(source, port);
         client.read().expect(220);
         client.say("EHLO client.example").expect(250);
@@ -63,25 +63,25 @@ impl Smtp {
     }
 
     /// Bytes as they are.
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).unwrap();
     }
 
     /// A line, and the reply to it.
     #[track_caller]
-    pub fn say(&mut self, line: &str) -> Answer {
+    pub(crate) fn say(&mut self, line: &str) -> Answer {
         self.send(format!("{line}\r\n"));
         self.read()
     }
 
     /// The next reply.
     #[track_caller]
-    pub fn read(&mut self) -> Answer {
+    pub(crate) fn read(&mut self) -> Answer {
         self.try_read().expect("a reply from Postfix")
     }
 
     /// None when the server has hung up.
-    pub fn try_read(&mut self) -> Option<Answer> {
+    pub(crate) fn try_read(&mut self) -> Option<Answer> {
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -98,23 +98,23 @@ impl Smtp {
     }
 
     /// True once the other side has closed.
-    pub fn is_hung_up(&mut self) -> bool {
+    pub(crate) fn is_hung_up(&mut self) -> bool {
         self.try_read().is_none()
     }
 
     #[track_caller]
-    pub fn mail(&mut self, from: &str) -> Answer {
+    pub(crate) fn mail(&mut self, from: &str) -> Answer {
         self.say(&format!("MAIL FROM:<{from}>"))
     }
 
     #[track_caller]
-    pub fn rcpt(&mut self, to: &str) -> Answer {
+    pub(crate) fn rcpt(&mut self, to: &str) -> Answer {
         self.say(&format!("RCPT TO:<{to}>"))
     }
 
     /// MAIL and RCPTs, all of which must be accepted.
     #[track_caller]
-    pub fn envelope(&mut self, from: &str, to: &[&str]) {
+    pub(crate) fn envelope(&mut self, from: &str, to: &[&str]) {
         self.mail(from).expect(250);
         for to in to {
             self.rcpt(to).expect(250);
@@ -123,7 +123,7 @@ impl Smtp {
 
     /// DATA and a message; the answer to its end.
     #[track_caller]
-    pub fn data(&mut self, message: &str) -> Answer {
+    pub(crate) fn data(&mut self, message: &str) -> Answer {
         self.say("DATA").expect(354);
         self.send(message);
         self.say(".")
@@ -131,7 +131,7 @@ impl Smtp {
 
     /// A whole transaction; the answer to its end.
     #[track_caller]
-    pub fn deliver(&mut self, from: &str, to: &[&str], message: &str) -> Answer {
+    pub(crate) fn deliver(&mut self, from: &str, to: &[&str], message: &str) -> Answer {
         self.envelope(from, to);
         self.data(message)
     }
