@@ -57,6 +57,65 @@ pub(super) async fn charge(
     true
 }
 
+/// Asks and charges in one step, where nothing refuses: each world's limits as a
+/// group. False when one of them is used up, so that the rules must be asked again
+/// with what was said.
+pub(super) async fn at_once(
+    ask: &Ask<'_>,
+    questions: Vec<(u32, Question)>,
+    recall: &mut Recall,
+    answers: &mut Answers,
+    paid: &mut Vec<u32>,
+    store: Store<'_>,
+) -> bool {
+    let mode = |rule: u32| ask.policy.rules.get(rule as usize).map(|rule| rule.mode).unwrap_or_default();
+    let (enforced, observed): (Vec<_>, Vec<_>) =
+        questions.into_iter().partition(|(rule, _)| mode(*rule) == Mode::Enforce);
+    let mut all_allowed = true;
+    for mut group in [enforced, observed] {
+        // What was charged for this mail before is answered as it was then.
+        group.retain(|(rule, question)| {
+            let before = recall.charged_before(*rule, question).map(|charged| charged.answer.clone());
+            all_allowed &= !matches!(&before, Some(Answered::Said(answer)) if !answer.allowed);
+            if let Some(answer) = &before {
+                answers.set(*rule, question.clone(), answer.clone());
+            }
+            before.is_none()
+        });
+        if group.is_empty() {
+            continue;
+        }
+        let batch: Vec<_> = group.iter().map(|(_, question)| in_store(question)).collect();
+        let said = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await;
+        drop(batch);
+        let Ok(said) = said else {
+            group.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
+            all_allowed = false;
+            continue;
+        };
+        let admitted = said.iter().all(|answer| answer.allowed);
+        all_allowed &= admitted;
+        for ((rule, question), answer) in group.into_iter().zip(said) {
+            let answer = Answered::Said(answer);
+            if admitted {
+                paid.push(rule);
+                recall.note_charged(Due {
+                    rule,
+                    question: question.clone(),
+                    answer: answer.clone(),
+                    is_attempt: false,
+                });
+            }
+            answers.set(rule, question, answer);
+        }
+        if !admitted {
+            // What the enforced rules refuse is refused in both worlds.
+            return false;
+        }
+    }
+    all_allowed
+}
+
 /// Counts what was refused, where a rule wants that: whatever its limit says.
 async fn count_attempts(attempts: Vec<Due>, recall: &mut Recall, paid: &mut Vec<u32>, store: Store<'_>) {
     if attempts.is_empty() {

@@ -137,6 +137,14 @@ impl Recall {
         self.charged.retain(|charged| charged.count == Count::Connections);
     }
 
+    /// Whether all that is marked is marked in both worlds.
+    fn worlds_agree(&self) -> bool {
+        let agree = |found: &Found| found.worlds[0].marks == found.worlds[1].marks;
+        agree(&self.connection)
+            && agree(&self.message)
+            && self.recipients.iter().all(|[enforced, all]| enforced == all)
+    }
+
     fn charged_before(&self, rule: u32, question: &Question) -> Option<&Charged> {
         self.charged.iter().find(|charged| {
             charged.rule == rule && charged.key == question.key && charged.count == question.count
@@ -234,22 +242,68 @@ pub struct Store<'a> {
     pub charges: bool,
 }
 
-/// Decides, charges, and remembers in `recall` what holds for later requests.
-pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
-    let mut answers = Answers::default();
-    let once = Once::new(ask.policy.rules.len(), ask.policy.files.len());
-    let mut enforced = walk::walk(&ask, World::Enforced, recall, &answers, &once);
-    let mut all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers, &once));
-    let mut paid = Vec::new();
-    for _ in 0..MAX_ROUNDS {
-        let mut questions = std::mem::take(&mut enforced.questions);
-        for question in all.as_mut().map(|walk| std::mem::take(&mut walk.questions)).unwrap_or_default() {
+/// The pass over all rules and, where that would come to something else, the one
+/// over the enforced rules alone.
+struct Passes {
+    /// Over the enforced rules if no rule is in observe.
+    all: Walk,
+    /// None: the same as `all`, because no rule in observe applied.
+    enforced: Option<Walk>,
+}
+
+impl Passes {
+    fn make(ask: &Ask<'_>, recall: &Recall, answers: &Answers, once: &Once) -> Self {
+        if !ask.policy.observes {
+            return Self { all: walk::walk(ask, World::Enforced, recall, answers, once), enforced: None };
+        }
+        let all = walk::walk(ask, World::All, recall, answers, once);
+        let differs = all.observed || !recall.worlds_agree();
+        let enforced = differs.then(|| walk::walk(ask, World::Enforced, recall, answers, once));
+        Self { all, enforced }
+    }
+
+    fn enforced(&self) -> &Walk {
+        self.enforced.as_ref().unwrap_or(&self.all)
+    }
+
+    /// What would happen, if any rule is in observe.
+    fn observed(&self, policy: &Policy) -> Option<&Walk> {
+        policy.observes.then_some(&self.all)
+    }
+
+    fn refuse(&self) -> bool {
+        self.all.verdict.refuses() || self.enforced().verdict.refuses()
+    }
+
+    /// What both passes want to know.
+    fn take_questions(&mut self) -> Vec<(u32, Question)> {
+        let mut questions = std::mem::take(&mut self.all.questions);
+        for question in
+            self.enforced.as_mut().map(|walk| std::mem::take(&mut walk.questions)).unwrap_or_default()
+        {
             if !questions.iter().any(|(rule, _)| *rule == question.0) {
                 questions.push(question);
             }
         }
+        questions
+    }
+}
+
+/// Decides, charges, and remembers in `recall` what holds for later requests.
+pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
+    let mut answers = Answers::default();
+    let once = Once::new(ask.policy.rules.len(), ask.policy.files.len());
+    let mut passes = Passes::make(&ask, recall, &answers, &once);
+    let mut paid = Vec::new();
+    for round in 0..MAX_ROUNDS {
+        let questions = passes.take_questions();
         let changed = if questions.is_empty() {
-            !charge(&ask, &enforced, all.as_ref(), recall, &mut answers, &mut paid, store).await
+            let (enforced, all) = (passes.enforced(), passes.observed(ask.policy));
+            !charge(&ask, enforced, all, recall, &mut answers, &mut paid, store).await
+        } else if round == 0 && store.charges && !passes.refuse() {
+            // Mostly all of them are within their limits: then this was all there
+            // is to do, since a limit that lets through is as if it had not been asked.
+            !charge::at_once(&ask, questions, recall, &mut answers, &mut paid, store).await
         } else {
             answer(questions, recall, &mut answers, store).await;
             true
@@ -257,16 +311,15 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         if !changed {
             break;
         }
-        enforced = walk::walk(&ask, World::Enforced, recall, &answers, &once);
-        all = ask.policy.observes.then(|| walk::walk(&ask, World::All, recall, &answers, &once));
+        passes = Passes::make(&ask, recall, &answers, &once);
     }
     let due = match (ask.trace, store.charges) {
-        (true, false) => due(&ask, &enforced, all.as_ref(), recall, &answers).concat(),
+        (true, false) => due(&ask, passes.enforced(), passes.observed(ask.policy), recall, &answers).concat(),
         _ => Vec::new(),
     };
-    remember(&ask, recall, &enforced, all.as_ref());
+    remember(&ask, recall, &passes);
     let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
-    Decided { due, ..conclude(&ask, enforced, all) }
+    Decided { due, ..conclude(&ask, passes) }
 }
 
 /// Has the store answer all questions at once. What was charged for this
@@ -301,8 +354,9 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
 }
 
 /// Keeps the answers and marks that hold for the connection and the message.
-fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Walk>) {
-    for (world, walk) in [(World::Enforced, enforced), (World::All, all.unwrap_or(enforced))] {
+fn remember(ask: &Ask<'_>, recall: &mut Recall, passes: &Passes) {
+    let (enforced, all) = (passes.enforced(), &passes.all);
+    for (world, walk) in [(World::Enforced, enforced), (World::All, all)] {
         recall.connection.set(world, &walk.known.connection, &walk.connection);
         recall.message.set(world, &walk.known.message, &walk.message);
     }
@@ -311,36 +365,34 @@ fn remember(ask: &Ask<'_>, recall: &mut Recall, enforced: &Walk, all: Option<&Wa
     }
     recall.through = recall.through.max(Some(ask.stage));
     if ask.stage == Stage::Rcpt {
-        let in_all = all.unwrap_or(enforced).known.recipient.clone();
-        recall.recipients.push([enforced.known.recipient.clone(), in_all]);
+        recall.recipients.push([enforced.known.recipient.clone(), all.known.recipient.clone()]);
     }
 }
 
 /// What would happen tells of all rules, what happens only of its verdict.
-fn conclude(ask: &Ask<'_>, enforced: Walk, all: Option<Walk>) -> Decided {
+fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
     let hit = |(rule, action): (u32, &'static str)| {
         let mode = ask.policy.rules.get(rule as usize)?.mode;
         Some(Hit { rule, mode, action })
     };
-    let (now, mut whole) = match all {
-        Some(all) => (Some((enforced.verdict, enforced.because)), all),
-        None => (None, enforced),
+    let Passes { all, enforced } = passes;
+    let (verdict, because) = match enforced {
+        Some(enforced) => (enforced.verdict, enforced.because),
+        None => (all.verdict.clone(), all.because.clone()),
     };
-    let verdict = std::mem::take(&mut whole.verdict);
-    let because = std::mem::take(&mut whole.because);
-    let (verdict, because, would, would_because) = match now {
-        Some((now, now_because)) => (now, now_because, Some(verdict), because),
-        None => (verdict, because, None, String::new()),
+    let (would, would_because) = match ask.policy.observes {
+        true => (Some(all.verdict), all.because),
+        false => (None, String::new()),
     };
     Decided {
         verdict,
         would,
-        hits: whole.hits.into_iter().filter_map(hit).collect(),
+        hits: all.hits.into_iter().filter_map(hit).collect(),
         because,
         would_because,
-        unknown: whole.unknown,
-        known: whole.known,
-        trace: whole.trace,
+        unknown: all.unknown,
+        known: all.known,
+        trace: all.trace,
         due: Vec::new(),
     }
 }

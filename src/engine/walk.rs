@@ -37,6 +37,8 @@ pub(super) struct Walk {
     /// Of the rule that decided.
     pub because: String,
     pub unknown: u32,
+    /// Whether a rule in observe applied, or could not be answered.
+    pub observed: bool,
     pub trace: Vec<Trace>,
 }
 
@@ -170,6 +172,7 @@ impl Turn<'_> {
             walk.remember(self.rule, self.index, truth);
         }
         let truth = truth.min(guard);
+        walk.observed |= truth != Truth::NoMatch && self.rule.mode == Mode::Observe;
         match truth {
             Truth::NoMatch => Next::Rule,
             Truth::Match => self.act(walk, answers, false),
