@@ -16,3 +16,5 @@ mod postfix_restrictions;
 mod postfix_sessions;
 mod rig;
 mod rig_itself;
+mod wire_delegation;
+mod wire_joined;

@@ -2,16 +2,20 @@
 //! the test that needs it. Nothing here waits for a fixed time: [`until`] looks
 //! again and again until an event is there or a deadline has passed.
 
+pub mod delegation;
 pub mod gatepost;
 pub mod http;
+pub mod milter;
 pub mod port;
 pub mod postfix;
 pub mod program;
 pub mod sink;
 pub mod smtp;
 
+pub use delegation::Delegation;
 pub use gatepost::Gatepost;
 pub use gatepost::Sockets;
+pub use milter::Milter;
 pub use postfix::Postfix;
 pub use postfix::Setup;
 pub use sink::Sink;

@@ -168,3 +168,8 @@ fn folder() -> TempDir {
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     dir
 }
+
+/// `inet:127.0.0.1:13001` as std wants it.
+pub fn tcp_address(socket: &str) -> &str {
+    socket.strip_prefix("inet:").unwrap_or(socket)
+}
