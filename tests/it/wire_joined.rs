@@ -221,3 +221,19 @@ fn the_same_end_of_two_sessions_at_once_is_not_mixed_up() {
         assert_eq!(added(milter.message()), ["X-Asked|yes".to_owned(), format!("X-From|{who}")]);
     }
 }
+
+/// As after a refusal at DATA by a milter behind us, or at the end of data by a
+/// restriction: without an answer Postfix would wait, and then pass us by.
+#[test]
+fn recipients_and_data_behind_data_are_put_off_at_once() {
+    let mut both = both();
+    assert_eq!(both.milter.mail(&format!("<{ALICE}>")), 'c');
+    assert_eq!(both.policy.asks(&[FIRST]), "DUNNO");
+    assert_eq!(both.milter.rcpt(&format!("<{BOB}>")).kind, 'c');
+    assert_eq!(both.milter.data(), 'c');
+    assert_eq!(both.policy.asks(&[FIRST, ("recipient", CAROL)]), "DUNNO");
+    assert_eq!(both.milter.rcpt(&format!("<{CAROL}>")).kind, 't');
+    assert_eq!(both.milter.data(), 't');
+    both.milter.abort();
+    assert_eq!(both.mail("eve@sender.example", SECOND), ["X-Asked|yes", "X-From|eve"]);
+}
