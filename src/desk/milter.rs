@@ -272,21 +272,34 @@ impl MilterSession {
     pub async fn end_of_message(&mut self, macros: Macros<'_>) -> Ending {
         let began = Instant::now();
         self.view.queue_id(macros);
-        let Some(handle) = self.handle.clone() else {
+        let (Some(handle), Some(_)) = (self.handle.clone(), &self.transaction) else {
             return Ending::default();
         };
         let mut session = handle.lock().await;
-        if !self.is_current(&session) {
-            return Ending::default();
-        }
         session.milter = Some(self.view.facts.clone());
-        let ending = self.decide_message(&mut session).await;
-        drop(session);
+        let ending = if self.is_current(&session) {
+            self.decide_message(&mut session).await
+        } else {
+            drop(session);
+            self.decide_message(&mut self.session_of_its_own()).await
+        };
         let action = metrics::Action::from(&ending.answer);
         let held = ending.edits.iter().any(|edit| matches!(edit, Edit::Quarantine(_)));
         let action = if held { metrics::Action::Hold } else { action };
         self.desk.metrics.answered(Interface::Milter, metrics::Stage::Message, action, began.elapsed());
         ending
+    }
+
+    /// For a message whose transaction was taken by requests of another session,
+    /// from the same port of the client: it is decided all the same, by what the
+    /// milter knows.
+    fn session_of_its_own(&self) -> Session {
+        let mut session = Session { milter: Some(self.view.facts.clone()), ..Session::default() };
+        self.desk.begin_transaction(&mut session);
+        if let Some(transaction) = session.transaction.as_mut() {
+            transaction.by_milter = true;
+        }
+        session
     }
 
     async fn decide_message(&mut self, session: &mut Session) -> Ending {

@@ -237,3 +237,39 @@ fn recipients_and_data_behind_data_are_put_off_at_once() {
     both.milter.abort();
     assert_eq!(both.mail("eve@sender.example", SECOND), ["X-Asked|yes", "X-From|eve"]);
 }
+
+/// A client may use one port of its own for two of ours; what it does in one
+/// session must not take the rules away from the other.
+#[test]
+fn a_second_session_from_the_same_port_takes_nothing_from_the_first() {
+    let mut both = both();
+    assert_eq!(both.milter.mail(&format!("<{ALICE}>")), 'c');
+    assert_eq!(both.policy.asks(&[FIRST, ASKED]), "DUNNO");
+    assert_eq!(both.milter.rcpt(&format!("<{BOB}>")).kind, 'c');
+    assert_eq!(both.milter.data(), 'c');
+    let mut second = Milter::of_client(&both.gatepost.milter, CLIENT);
+    assert_eq!(second.mail("<eve@sender.example>"), 'c');
+    assert_eq!(both.policy.asks(&[("sender", "eve@sender.example"), ("instance", "77.1.1.0")]), "DUNNO");
+    assert_eq!(second.rcpt(&format!("<{BOB}>")).kind, 'c');
+    both.milter.content(&[("Subject", "an ordinary mail")], b"Hello.\r\n");
+    assert_eq!(added(both.milter.end()), ["X-Asked|yes", "X-From|alice"]);
+    assert_eq!(added(second.message()), ["X-From|eve"]);
+}
+
+/// The same over a service that asks early and has no milter.
+#[test]
+fn a_mail_whose_transaction_another_session_took_is_still_decided() {
+    let rules = "rules:\n  - {name: seen, when: {header: {Subject: present}}, then: {add_header: {X-Seen: \"{sender}\"}}}\n";
+    let gatepost = Gatepost::start(&[("10-test.yaml", rules)], "", Sockets::Inet);
+    let policy = Delegation::connect(&gatepost.policy);
+    let milter = Milter::of_client(&gatepost.milter, CLIENT);
+    let mut both = Both { gatepost, policy, milter };
+    assert_eq!(both.milter.mail(&format!("<{ALICE}>")), 'c');
+    assert_eq!(both.policy.asks(&[FIRST]), "DUNNO");
+    assert_eq!(both.milter.rcpt(&format!("<{BOB}>")).kind, 'c');
+    for state in ["CONNECT", "EHLO", "MAIL"] {
+        let early = [("protocol_state", state), ("instance", ""), ("recipient", ""), ("sender", "")];
+        assert_eq!(both.policy.asks(&early), "DUNNO");
+    }
+    assert_eq!(added(both.milter.message()), ["X-Seen|alice@sender.example"]);
+}
