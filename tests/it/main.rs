@@ -5,6 +5,7 @@
 //! folder; nothing of the system's Postfix is read or touched. Postfix must be
 //! installed and the tests must run as root (its master drops privileges).
 
+mod miltertest;
 mod postfix_actions;
 mod postfix_examples;
 mod postfix_hostile;
