@@ -5,6 +5,7 @@
 //! folder; nothing of the system's Postfix is read or touched. Postfix must be
 //! installed and the tests must run as root (its master drops privileges).
 
+mod faults;
 mod miltertest;
 mod postfix_actions;
 mod postfix_examples;
@@ -19,5 +20,6 @@ mod postfix_sessions;
 mod postfix_states;
 mod rig;
 mod rig_itself;
+mod startup;
 mod wire_delegation;
 mod wire_joined;

@@ -62,5 +62,5 @@ fn every_script_passes() {
         let open = gatepost.metric("gatepost_connections", &["interface=\"milter\""]);
         (open == Some(0.0)).then_some(())
     });
-    assert_eq!(gatepost.count_log(" ERROR "), 0);
+    assert_eq!(gatepost.count_log(" error "), 0);
 }

@@ -23,7 +23,7 @@ fn asking(what: &str) -> String {
 
 fn no_warning(rig: &Rig) {
     assert_eq!(rig.postfix.count_log("(warning|error|fatal|panic): "), 0);
-    assert_eq!(rig.gatepost.count_log(" (WARN|ERROR) "), 0);
+    assert_eq!(rig.gatepost.count_log(" (warn|error) "), 0);
 }
 
 #[test]
