@@ -277,7 +277,7 @@ impl MilterSession {
         };
         let mut session = handle.lock().await;
         session.milter = Some(self.view.facts.clone());
-        let ending = if self.is_current(&session) {
+        let ending = if self.is_current(&session) && self.names_the_same_mail(&session) {
             self.decide_message(&mut session).await
         } else {
             drop(session);
@@ -288,6 +288,14 @@ impl MilterSession {
         let action = if held { metrics::Action::Hold } else { action };
         self.desk.metrics.answered(Interface::Milter, metrics::Stage::Message, action, began.elapsed());
         ending
+    }
+
+    /// False if delegation's requests were about another mail in Postfix's queue.
+    fn names_the_same_mail(&self, session: &Session) -> bool {
+        let asked = session.transaction.as_ref().and_then(|transaction| transaction.facts.as_ref());
+        let theirs = asked.and_then(|facts| facts.text(Fact::QueueId));
+        let ours = self.view.facts.text(Fact::QueueId);
+        !matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs)
     }
 
     /// For a message whose transaction was taken by requests of another session,

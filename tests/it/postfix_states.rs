@@ -350,3 +350,21 @@ fn after_anothers_refusal_at_end_of_data_we_are_not_passed_by() {
     client.deliver(ALICE, &[BOB], SEEN).expect(250);
     assert_eq!(rig.sink.message().header("X-Seen"), ["1 and 0"]);
 }
+
+/// Where the service closes a connection, the next request costs a second.
+#[test]
+fn a_policy_connection_is_kept_as_long_as_postfix_wants_it() {
+    let Some(rig) = Rig::start(RULES) else { return };
+    for _ in 0..2 {
+        let mut client = rig.client();
+        for _ in 0..3 {
+            client.deliver(ALICE, &[BOB], SEEN).expect(250);
+        }
+        client.say("QUIT").expect(221);
+    }
+    let total =
+        rig.gatepost.metric("gatepost_accepted_connections_total", &["interface=\"policy\""]).unwrap();
+    // One for each smtpd, of which there may be two.
+    assert!(total <= 2.0, "{total}");
+    assert_eq!(rig.postfix.count_log("warning: "), 0);
+}

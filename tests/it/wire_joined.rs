@@ -3,6 +3,8 @@
 //! used again, a milter that breaks off.
 
 use crate::rig::*;
+use std::time::Duration;
+use std::time::Instant;
 
 const RULES: &str = r#"
 rules:
@@ -272,4 +274,48 @@ fn a_mail_whose_transaction_another_session_took_is_still_decided() {
         assert_eq!(both.policy.asks(&early), "DUNNO");
     }
     assert_eq!(added(both.milter.message()), ["X-Seen|alice@sender.example"]);
+}
+
+/// Both sides name the mail in Postfix's queue; where the names differ, the rest
+/// of the join is an accident.
+#[test]
+fn sides_that_name_different_mails_are_not_one() {
+    for (queue_id, expected) in [("92F9E9C290F", &["X-Asked|yes", "X-From|alice"][..]), ("1111111111", &[])] {
+        let mut both = both();
+        assert_eq!(both.milter.mail("<x@sender.example>"), 'c');
+        assert_eq!(both.policy.asks(&[FIRST, ASKED]), "DUNNO");
+        assert_eq!(both.milter.rcpt(&format!("<{BOB}>")).kind, 'c');
+        let count = ("recipient_count", "1");
+        assert_eq!(
+            both.policy.asks(&[FIRST, ASKED, count, ("protocol_state", "DATA"), ("queue_id", queue_id)]),
+            "DUNNO"
+        );
+        let named = [("i", "92F9E9C290F")];
+        assert_eq!(both.milter.event_with('T', b"", &named).unwrap().kind, 'c');
+        both.milter.content(&[("Subject", "an ordinary mail")], b"Hello.\r\n");
+        assert_eq!(added(both.milter.end()), expected, "{queue_id}");
+    }
+}
+
+/// With Nagle's algorithm the answer behind an edit would wait for an
+/// acknowledgement that comes 40 ms later.
+#[test]
+fn edits_and_the_answer_come_without_delay() {
+    let mut both = both();
+    let quickest = (0..10)
+        .map(|n| {
+            assert_eq!(both.milter.mail(&format!("<{ALICE}>")), 'c');
+            assert_eq!(both.policy.asks(&[ASKED, ("instance", &format!("1.1.1.{n}"))]), "DUNNO");
+            assert_eq!(both.milter.rcpt(&format!("<{BOB}>")).kind, 'c');
+            both.milter.data();
+            both.milter.content(&[("Subject", "an ordinary mail")], b"Hello.\r\n");
+            let began = Instant::now();
+            assert_eq!(added(both.milter.end()).len(), 2);
+            let took = began.elapsed();
+            both.milter.abort();
+            took
+        })
+        .min()
+        .unwrap();
+    assert!(quickest < Duration::from_millis(30), "{quickest:?}");
 }
