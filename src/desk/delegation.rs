@@ -131,8 +131,10 @@ impl Desk {
         let instance = facts.text(Fact::Instance);
         let pid =
             instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok()).or(peer.pid);
-        let key = match (facts.ip(Fact::ClientAddress), facts.number(Fact::ClientPort)) {
-            (Some(ip), Some(port)) => Some(Key::Client(ip, u16::try_from(port).unwrap_or_default())),
+        // A number that is no port would make one session of all who have it.
+        let port = facts.number(Fact::ClientPort).and_then(|port| u16::try_from(port).ok());
+        let key = match (facts.ip(Fact::ClientAddress), port) {
+            (Some(ip), Some(port)) if port != 0 => Some(Key::Client(ip, port)),
             _ => None,
         };
         let known = key.as_ref().and_then(|key| self.sessions.get(key));

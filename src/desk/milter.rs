@@ -273,21 +273,41 @@ impl MilterSession {
     pub async fn end_of_message(&mut self, macros: Macros<'_>) -> Ending {
         let began = Instant::now();
         self.view.queue_id(macros);
-        let Some(handle) = self.handle.clone() else {
+        let (Some(handle), Some(_)) = (self.handle.clone(), &self.transaction) else {
             return Ending::default();
         };
         let mut session = handle.lock().await;
-        if !self.is_current(&session) {
-            return Ending::default();
-        }
         session.milter = Some(Box::new(self.view.facts.clone()));
-        let ending = self.decide_message(&mut session).await;
+        let joined = self.is_current(&session) && self.names_the_same_mail(&session);
+        let mut own = (!joined).then(|| self.session_of_its_own());
+        let ending = self.decide_message(own.as_deref_mut().unwrap_or(&mut session)).await;
         drop(session);
         let action = metrics::Action::from(&ending.answer);
         let held = ending.edits.iter().any(|edit| matches!(edit, Edit::Quarantine(_)));
         let action = if held { metrics::Action::Hold } else { action };
         self.desk.metrics.answered(Interface::Milter, metrics::Stage::Message, action, began.elapsed());
         ending
+    }
+
+    /// False if delegation's requests were about another mail in Postfix's queue.
+    fn names_the_same_mail(&self, session: &Session) -> bool {
+        let asked = session.transaction.as_ref().and_then(|transaction| transaction.facts.as_ref());
+        let theirs = asked.and_then(|facts| facts.text(Fact::QueueId));
+        let ours = self.view.facts.text(Fact::QueueId);
+        !matches!((ours, theirs), (Some(ours), Some(theirs)) if ours != theirs)
+    }
+
+    /// For a message whose transaction was taken by requests of another session,
+    /// from the same port of the client: it is decided all the same, by what the
+    /// milter knows.
+    fn session_of_its_own(&self) -> Box<Session> {
+        let milter = Some(Box::new(self.view.facts.clone()));
+        let mut session = Box::new(Session { milter, ..Session::default() });
+        self.desk.begin_transaction(&mut session);
+        if let Some(transaction) = session.transaction.as_mut() {
+            transaction.by_milter = true;
+        }
+        session
     }
 
     async fn decide_message(&mut self, session: &mut Session) -> Ending {

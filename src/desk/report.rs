@@ -130,12 +130,15 @@ impl Desk {
         session.recall.end_transaction();
     }
 
-    /// A session whose place was taken by another.
+    /// A session whose place was taken by another. While a milter has it, the mail
+    /// goes on there: a client may use one port of its own for two of ours.
     pub(super) fn end_replaced(&self, before: Option<Handle>) {
         let Some(before) = before else {
             return;
         };
-        if let Ok(mut session) = before.try_lock() {
+        if let Ok(mut session) = before.try_lock()
+            && session.milter.is_none()
+        {
             self.end_transaction(&mut session, "aborted");
         }
     }

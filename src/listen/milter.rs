@@ -27,6 +27,7 @@ use crate::wire::milter_answer::Negotiated;
 use crate::wire::milter_answer::RefusedEdit;
 use crate::wire::milter_answer::make_edits;
 use crate::wire::milter_answer::status;
+use crate::wire::milter_order::InOrder;
 use bytes::Bytes;
 use indymilter::Actions;
 use indymilter::Callbacks;
@@ -80,7 +81,7 @@ async fn converse(mut stream: Stream, peer: Peer, service: Arc<Service>) {
             () = may_end(&service, watched) => {}
         }
     };
-    let listener = OneConnection(Some(MendedConnect::new(stream)));
+    let listener = OneConnection(Some(MendedConnect::new(InOrder::new(stream))));
     if let Err(error) = indymilter::run(listener, callbacks(line), config, done).await {
         // The listener above never fails.
         tracing::error!(listener = %service.name, %error, "a milter session could not begin");
@@ -117,10 +118,13 @@ enum Stage {
 }
 
 /// The listener of one connection that was accepted before.
-struct OneConnection(Option<MendedConnect<Stream>>);
+struct OneConnection(Option<Mended>);
+
+/// A connection whose bytes indymilter can work with.
+type Mended = MendedConnect<InOrder<Stream>>;
 
 impl indymilter::Listener for OneConnection {
-    type Io = MendedConnect<Stream>;
+    type Io = Mended;
 
     fn poll_accept(&mut self, _: &mut std::task::Context<'_>) -> Poll<io::Result<Self::Io>> {
         self.0.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))

@@ -13,6 +13,8 @@
     reason = "a test or bench that can't go on says so and ends"
 )]
 
+mod faults;
+mod miltertest;
 mod policies;
 mod postfix_actions;
 mod postfix_examples;
@@ -21,7 +23,12 @@ mod postfix_joined;
 mod postfix_local;
 mod postfix_message;
 mod postfix_reload;
+mod postfix_replies;
 mod postfix_restrictions;
 mod postfix_sessions;
+mod postfix_states;
 mod rig;
 mod rig_itself;
+mod startup;
+mod wire_delegation;
+mod wire_joined;

@@ -154,3 +154,22 @@ fn without_gatepost_mail_flows() {
     client.mail(ALICE).expect(250);
     client.rcpt("x@elsewhere.example").expect(554);
 }
+
+#[test]
+fn killed_in_the_middle_of_a_session_and_of_a_message_mail_flows() {
+    let Some(mut services) = services() else { return };
+    let mut writing = Smtp::greeted(services.postfix.ports.mx);
+    writing.envelope(ALICE, &[BOB]);
+    writing.say("DATA").expect(354);
+    writing.send("Subject: half\r\n\r\nthe first line\r\n");
+    let mut asking = Smtp::greeted_from("127.0.0.1", services.submission);
+    asking.envelope(ALICE, &[BOB]);
+    services.gatepost.signal("KILL");
+    services.gatepost.wait_exit(Duration::from_secs(5));
+    writing.send("the last line\r\n");
+    writing.say(".").expect(250);
+    asking.rcpt(CAROL).expect(250);
+    asking.data(MAIL).expect(250);
+    asking.deliver(ALICE, &[BOB], MAIL).expect(250);
+    services.sink.messages(3);
+}

@@ -2,16 +2,20 @@
 //! the test that needs it. Nothing here waits for a fixed time: [`until`] looks
 //! again and again until an event is there or a deadline has passed.
 
+pub(crate) mod delegation;
 pub(crate) mod gatepost;
 pub(crate) mod http;
+pub(crate) mod milter;
 pub(crate) mod port;
 pub(crate) mod postfix;
 pub(crate) mod program;
 pub(crate) mod sink;
 pub(crate) mod smtp;
 
+pub(crate) use delegation::Delegation;
 pub(crate) use gatepost::Gatepost;
 pub(crate) use gatepost::Sockets;
+pub(crate) use milter::Milter;
 pub(crate) use postfix::Postfix;
 pub(crate) use postfix::Setup;
 pub(crate) use sink::Sink;

@@ -7,6 +7,7 @@ use super::until;
 use super::within;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
@@ -66,6 +67,40 @@ impl Gatepost {
         Self::run(folder(), files, config, policy.to_owned(), milter.to_owned(), http)
     }
 
+    /// On free TCP ports, started by a command line of one's own: its first word,
+    /// then others, in front of `gatepost serve …`; and with nobody who reads what
+    /// it writes, if `unread`.
+    pub(crate) fn launched(files: &[(&str, &str)], before: &[&str], unread: bool) -> Self {
+        let dir = folder();
+        let [policy, milter] = [(); 2].map(|()| format!("inet:127.0.0.1:{}", port::free()));
+        let http = port::free();
+        let config = format!(
+            "listen:\n  policy: [\"{policy}\"]\n  milter: [\"{milter}\"]\n  \
+             http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: policy.d\n"
+        );
+        let mut command = written(&dir, files, &config, before);
+        if unread {
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        Self::spawn(dir, &mut command, policy, milter, http)
+    }
+
+    /// Where it must not start: its exit code and all it has written. `config`
+    /// is given the folder everything is in.
+    pub(crate) fn refused(files: &[(&str, &str)], config: impl FnOnce(&Path) -> String) -> (i32, String) {
+        let dir = folder();
+        let config = config(dir.path());
+        let mut child = written(&dir, files, &config, &[]).spawn().unwrap();
+        let status = within(Duration::from_secs(10), || child.try_wait().unwrap());
+        if status.is_none() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let log = fs::read_to_string(dir.path().join("log")).unwrap();
+        let status = status.unwrap_or_else(|| panic!("gatepost started, and should not:\n{log}"));
+        (status.code().expect("an exit code"), log)
+    }
+
     fn run(
         dir: TempDir,
         files: &[(&str, &str)],
@@ -74,23 +109,12 @@ impl Gatepost {
         milter: String,
         http: u16,
     ) -> Self {
-        let rules = dir.path().join("policy.d");
-        fs::create_dir(&rules).unwrap();
-        for (name, text) in files {
-            fs::write(rules.join(name), text).unwrap();
-        }
-        let config_file = dir.path().join("gatepost.yaml");
-        fs::write(&config_file, config).unwrap();
-        let log = fs::File::create(dir.path().join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-            .args(["serve", "--config"])
-            .arg(&config_file)
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let mut command = written(&dir, files, config, &[]);
+        Self::spawn(dir, &mut command, policy, milter, http)
+    }
+
+    fn spawn(dir: TempDir, command: &mut Command, policy: String, milter: String, http: u16) -> Self {
+        let child = command.spawn().unwrap();
         let mut gatepost = Self { policy, milter, http, child, dir };
         gatepost.wait_ready();
         gatepost
@@ -154,6 +178,13 @@ impl Gatepost {
         });
     }
 
+    /// The most memory it ever had, in MiB.
+    pub(crate) fn peak_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+
     /// Waits for its end.
     #[track_caller]
     pub(crate) fn wait_exit(&mut self, limit: Duration) -> ExitStatus {
@@ -168,9 +199,43 @@ impl Drop for Gatepost {
     }
 }
 
+/// Writes the files and gives the command that serves them.
+fn written(dir: &TempDir, files: &[(&str, &str)], config: &str, before: &[&str]) -> Command {
+    let rules = dir.path().join("policy.d");
+    fs::create_dir_all(&rules).unwrap();
+    for (name, text) in files {
+        fs::write(rules.join(name), text).unwrap();
+    }
+    let config_file = dir.path().join("gatepost.yaml");
+    fs::write(&config_file, config).unwrap();
+    let log = fs::File::create(dir.path().join("log")).unwrap();
+    let binary = env!("CARGO_BIN_EXE_gatepost");
+    let mut command = match before {
+        [] => Command::new(binary),
+        [program, args @ ..] => {
+            let mut command = Command::new(program);
+            command.args(args).arg(binary);
+            command
+        }
+    };
+    command
+        .args(["serve", "--config"])
+        .arg(&config_file)
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    command
+}
+
 /// Searchable for user postfix.
 fn folder() -> TempDir {
     let dir = tempfile::Builder::new().prefix("gatepost-").tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     dir
+}
+
+/// `inet:127.0.0.1:13001` as std wants it.
+pub(crate) fn tcp_address(socket: &str) -> &str {
+    socket.strip_prefix("inet:").unwrap_or(socket)
 }
