@@ -277,12 +277,10 @@ impl MilterSession {
         };
         let mut session = handle.lock().await;
         session.milter = Some(self.view.facts.clone());
-        let ending = if self.is_current(&session) && self.names_the_same_mail(&session) {
-            self.decide_message(&mut session).await
-        } else {
-            drop(session);
-            self.decide_message(&mut self.session_of_its_own()).await
-        };
+        let joined = self.is_current(&session) && self.names_the_same_mail(&session);
+        let mut own = (!joined).then(|| self.session_of_its_own());
+        let ending = self.decide_message(own.as_deref_mut().unwrap_or(&mut session)).await;
+        drop(session);
         let action = metrics::Action::from(&ending.answer);
         let held = ending.edits.iter().any(|edit| matches!(edit, Edit::Quarantine(_)));
         let action = if held { metrics::Action::Hold } else { action };
@@ -301,8 +299,8 @@ impl MilterSession {
     /// For a message whose transaction was taken by requests of another session,
     /// from the same port of the client: it is decided all the same, by what the
     /// milter knows.
-    fn session_of_its_own(&self) -> Session {
-        let mut session = Session { milter: Some(self.view.facts.clone()), ..Session::default() };
+    fn session_of_its_own(&self) -> Box<Session> {
+        let mut session = Box::new(Session { milter: Some(self.view.facts.clone()), ..Session::default() });
         self.desk.begin_transaction(&mut session);
         if let Some(transaction) = session.transaction.as_mut() {
             transaction.by_milter = true;

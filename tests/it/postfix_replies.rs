@@ -50,7 +50,7 @@ fn long_and_odd_texts_reach_the_client_as_one_line() {
 fn senders_in_no_character_set_are_refused_held_and_marked_like_others() {
     let Some(rig) = Rig::with_main(RULES, "smtputf8_enable = no\n") else { return };
     let mut client = rig.client();
-    let mut mail = |client: &mut Smtp| {
+    let mail = |client: &mut Smtp| {
         client.send(b"MAIL FROM:<j\xf6rg\xff@sender.example>\r\n");
         client.read().expect(250);
     };
