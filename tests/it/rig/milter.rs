@@ -25,12 +25,6 @@ pub(crate) struct Frame {
     pub payload: Vec<u8>,
 }
 
-impl Frame {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.payload).replace('\0', "|")
-    }
-}
-
 impl Milter {
     /// To an inet socket as Postfix writes it; negotiated.
     pub(crate) fn connect(milter: &str) -> Self {
