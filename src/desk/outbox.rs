@@ -22,14 +22,19 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Adds what is new: each effect of a rule once a transaction.
-    pub(super) fn add(&mut self, effects: Vec<Done>) {
+    /// Adds what is new, and returns it: each effect of a rule once a transaction.
+    /// `permit` is an answer to each recipient and nothing that waits.
+    pub(super) fn add(&mut self, effects: Vec<Done>) -> Vec<Done> {
+        let mut added = Vec::new();
         for done in effects {
-            let known = self.waiting.contains(&done) || self.told.contains(&done);
+            let known =
+                done.effect == Effect::Permit || self.waiting.contains(&done) || self.told.contains(&done);
             if !known && self.waiting.len() + self.told.len() < MAX_EFFECTS {
+                added.push(done.clone());
                 self.waiting.push(done);
             }
         }
+        added
     }
 
     /// The next that a policy reply can say at this stage: what protects first,
@@ -49,7 +54,6 @@ impl Outbox {
             Effect::Filter(target) => PolicyAction::Filter(target.clone()),
             Effect::Hold(text) => PolicyAction::Hold(text.clone()),
             Effect::Log(text) => PolicyAction::Warn(text.clone()),
-            Effect::Permit => PolicyAction::Ok,
             Effect::Redirect(address) => PolicyAction::Redirect(address.clone()),
             _ => PolicyAction::Dunno,
         };
@@ -116,7 +120,6 @@ impl Outbox {
 /// The order in which a policy reply tells effects; None: it can't, here.
 fn rank(effect: &Effect, stage: Stage) -> Option<u8> {
     match effect {
-        Effect::Permit => Some(0),
         Effect::Hold(_) => Some(1),
         Effect::Redirect(_) => Some(2),
         Effect::Filter(_) => Some(3),

@@ -48,9 +48,6 @@ impl World {
     const BOTH: [Self; 2] = [Self::Enforced, Self::All];
 }
 
-/// What cannot be done where the decision will be carried out, by action word.
-pub type Impossible = &'static [&'static str];
-
 /// What a decision is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
@@ -375,7 +372,15 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         let mode = ask.policy.rules.get(rule as usize)?.mode;
         Some(Hit { rule, mode, action })
     };
-    let Passes { all, enforced } = passes;
+    let Passes { mut all, mut enforced } = passes;
+    if let Some(enforced) = &mut enforced {
+        // What an enforced rule did is what it did among its own.
+        let observed =
+            |rule: u32| ask.policy.rules.get(rule as usize).is_some_and(|r| r.mode == Mode::Observe);
+        all.hits.retain(|(rule, _)| observed(*rule));
+        all.hits.append(&mut enforced.hits);
+        all.unknown = all.unknown.max(enforced.unknown);
+    }
     let (verdict, because) = match enforced {
         Some(enforced) => (enforced.verdict, enforced.because),
         None => (all.verdict.clone(), all.because.clone()),

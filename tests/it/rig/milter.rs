@@ -82,7 +82,12 @@ impl Milter {
     }
 
     #[track_caller]
-    pub(crate) fn event_with(&mut self, kind: char, payload: &[u8], macros: &[(&str, &str)]) -> Option<Frame> {
+    pub(crate) fn event_with(
+        &mut self,
+        kind: char,
+        payload: &[u8],
+        macros: &[(&str, &str)],
+    ) -> Option<Frame> {
         let (unwanted, quiet) = bits(kind);
         if self.options & unwanted != 0 {
             return None;
