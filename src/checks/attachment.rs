@@ -27,6 +27,7 @@ use super::Check;
 use super::Context;
 use super::Needs;
 use super::Truth;
+use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Scope;
 use crate::facts::Stage;
@@ -34,6 +35,7 @@ use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::Query;
 use crate::lists::Subject;
+use crate::lists::To;
 use crate::values::Loader;
 use crate::values::TextTest;
 use crate::values::Way;
@@ -111,14 +113,18 @@ impl Attachment {
         self.names.iter().flat_map(TextTest::lists).cloned().collect()
     }
 
-    pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
-        let (name, way) = self.found(cx.facts)?;
-        match way? {
-            Way::Listed(list) => {
-                list.lookup(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None })
-            }
-            _ => None,
-        }
+    /// Which facts its values are compared with or looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        self.names.iter().flat_map(TextTest::reads).collect()
+    }
+
+    /// The entry that matched, of a list with such values.
+    pub fn hit(&self, to: To, cx: &Context<'_>) -> Option<Hit> {
+        let message = cx.facts.message.as_ref()?;
+        message.parts().iter().flat_map(|part| &part.names).find_map(|name| {
+            let query = Query { text: name, folded: &name.to_ascii_lowercase(), ip: None };
+            self.names.iter().find_map(|test| test.hit(to, &query))
+        })
     }
 
     /// The first file name that fits, and how.

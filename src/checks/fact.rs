@@ -18,6 +18,7 @@ use crate::facts::Stage;
 use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::Query;
+use crate::lists::To;
 use crate::names::Mailbox;
 use crate::values::Loader;
 use crate::values::NumberTest;
@@ -56,7 +57,7 @@ impl Check for FactCheck {
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let fact = Fact::named(&entry.key)?;
-        let of_recipient = matches!(fact, Fact::Recipient | Fact::RecipientDomain);
+        let of_recipient = fact.is_of_recipient();
         let (node, quantifier) = match of_recipient {
             true => Quantifier::split(&entry.value, &entry.key, cx),
             false => (&entry.value, None),
@@ -72,12 +73,7 @@ impl Check for FactCheck {
     }
 
     fn needs(&self) -> Needs {
-        let own = Needs::of(self.fact);
-        let others = match &self.test {
-            Test::Text(test) => test.reads(),
-            _ => Vec::new(),
-        };
-        others.into_iter().map(Needs::of).fold(own, Needs::join)
+        self.reads().into_iter().map(Needs::of).fold(Needs::of(self.fact), Needs::join)
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
@@ -172,7 +168,16 @@ impl FactCheck {
 
     /// Whether it asks about recipients without saying how many of them.
     pub fn is_vague_about_recipients(&self) -> bool {
-        self.quantifier.is_none() && matches!(self.fact, Fact::Recipient | Fact::RecipientDomain)
+        self.quantifier.is_none() && self.fact.is_of_recipient()
+    }
+
+    /// Which other facts its value is compared with or looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        match &self.test {
+            Test::Number(test) => test.reads(),
+            Test::Text(test) => test.reads(),
+            Test::Present(_) | Test::Words(_) => Vec::new(),
+        }
     }
 
     /// The words it allows, if it asks for words.
@@ -191,12 +196,20 @@ impl FactCheck {
         }
     }
 
-    pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
-        let value = query(cx.facts, self.fact)?;
-        match self.way(&value, cx.facts)? {
-            Way::Listed(list) => list.lookup(&as_asked(list, &value)),
-            _ => None,
+    /// The entries that matched, of lists with such values: of each recipient
+    /// one where several are asked about, up to `max`.
+    pub fn hits(&self, to: To, cx: &Context<'_>, max: usize) -> Vec<Hit> {
+        let Test::Text(test) = &self.test else {
+            return Vec::new();
+        };
+        if self.asks_each(cx) {
+            let each = cx.facts.recipients.iter().filter_map(|address| {
+                let text = self.part_of(address);
+                test.hit(to, &Query { text, folded: &text.to_ascii_lowercase(), ip: None })
+            });
+            return each.take(max).collect();
         }
+        query(cx.facts, self.fact).and_then(|value| test.hit(to, &value)).into_iter().collect()
     }
 
     fn way<'t>(&'t self, value: &Query<'_>, facts: &Facts) -> Option<&'t Way> {

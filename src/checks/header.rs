@@ -37,12 +37,14 @@ use super::Context;
 use super::Listed;
 use super::Needs;
 use super::Truth;
+use crate::facts::Fact;
 use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::lists::List;
 use crate::lists::Pattern;
 use crate::lists::Query;
 use crate::lists::Subject;
+use crate::lists::To;
 use crate::message::Header as HeaderField;
 use crate::values::Loader;
 use crate::values::NumberTest;
@@ -113,7 +115,7 @@ impl Check for Header {
         };
         match &self.test {
             Test::Fields(fields) => fields.iter().all(|field| field.fits(cx)).into(),
-            Test::Listed(_) => (!self.lines(cx, 1).is_empty()).into(),
+            Test::Listed(_) => (!self.lines(None, cx, 1).is_empty()).into(),
             Test::Line(pattern) => message.headers().iter().any(|field| line_fits(pattern, field)).into(),
         }
     }
@@ -127,7 +129,7 @@ impl Check for Header {
                 });
                 shown.collect::<Vec<_>>().join(", ")
             }
-            Test::Listed(_) => match self.lines(cx, 1).first() {
+            Test::Listed(_) => match self.lines(None, cx, 1).first() {
                 Some(found) => format!("a line fits `{}`", found.hit.entry),
                 None => "no line is listed".into(),
             },
@@ -152,7 +154,7 @@ impl Check for Header {
         match &self.test {
             Test::Fields(fields) => fields.iter().for_each(|field| field.bind(cx, bindings)),
             Test::Listed(_) => {
-                if let Some(line) = self.lines(cx, 1).into_iter().next() {
+                if let Some(line) = self.lines(None, cx, 1).into_iter().next() {
                     bindings.extend(line.hit.captures);
                     bindings.push(("entry".into(), line.hit.entry));
                     if let Some(value) = line.hit.value {
@@ -178,8 +180,27 @@ impl Header {
         }
     }
 
-    /// The first `max` lines that are listed, in the order of the header.
-    pub fn lines(&self, cx: &Context<'_>, max: usize) -> Vec<Listed> {
+    /// The lists that only a part of a line is asked of.
+    pub fn lists_of_fields(&self) -> Vec<Arc<List>> {
+        match &self.test {
+            Test::Fields(fields) => {
+                fields.iter().filter_map(Field::test).flat_map(TextTest::lists).cloned().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Which facts its values are compared with or looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        match &self.test {
+            Test::Fields(fields) => fields.iter().flat_map(Field::reads).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first `max` lines that are listed, in the order of the header; with
+    /// `to`, in a list with such values.
+    pub fn lines(&self, to: Option<To>, cx: &Context<'_>, max: usize) -> Vec<Listed> {
         let (Test::Listed(lists), Some(message)) = (&self.test, &cx.facts.message) else {
             return Vec::new();
         };
@@ -188,7 +209,8 @@ impl Header {
             if found.len() >= max {
                 break;
             }
-            let hit = lists.iter().find_map(|list| {
+            let mut asked = lists.iter().filter(|list| to.is_none() || list.to() == to);
+            let hit = asked.find_map(|list| {
                 let raw = field.line();
                 let mut folded = String::new();
                 list.lookup(&query(&raw, &mut folded)).or_else(|| {
@@ -216,6 +238,20 @@ impl Field {
                     values.iter().any(|value| test.matches(Some(&query(value, &mut String::new())), cx.facts))
                 }
             },
+        }
+    }
+
+    fn test(&self) -> Option<&TextTest> {
+        match &self.view {
+            View::Address(test) | View::Decoded(test) | View::Raw(test) => Some(test),
+            View::Count(_) => None,
+        }
+    }
+
+    fn reads(&self) -> Vec<Fact> {
+        match &self.view {
+            View::Address(test) | View::Decoded(test) | View::Raw(test) => test.reads(),
+            View::Count(test) => test.reads(),
         }
     }
 

@@ -302,7 +302,7 @@ impl Acting<'_> {
         let checks = self.rule.condition.certain();
         let asking =
             checks.into_iter().filter(|check| check.listed().iter().any(|list| list.to() == Some(to)));
-        asking.flat_map(|check| check.hits(&cx, max)).collect()
+        asking.flat_map(|check| check.hits(to, &cx, max)).collect()
     }
 
     /// What each matched line of a table says, until one ends.

@@ -228,6 +228,11 @@ impl Fact {
         BY_INDEX.iter().copied()
     }
 
+    /// Whether each recipient has a value of its own.
+    pub fn is_of_recipient(self) -> bool {
+        self.info().scope == Scope::Recipient
+    }
+
     /// The fact a rule means by this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|fact| fact.name() == name)

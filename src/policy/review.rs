@@ -196,19 +196,30 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
     if stage < Stage::Data {
         return;
     }
+    let several = format!("a mail may have several recipients at `{}`", stage.word());
+    let mut visit = |check: &AnyCheck, place: Place| {
+        if let AnyCheck::Fact(check) = check
+            && check.is_vague_about_recipients()
+        {
+            let message = format!("{several}: say {}: {{every: …}} or {{some: …}}", check.fact.name());
+            review.mistakes.push(Remark::new(index, check.place, message));
+        }
+        if let Some(fact) = check.reads().into_iter().find(|fact| fact.is_of_recipient()) {
+            let (name, fact) = (check.name(), fact.name());
+            let message = format!(
+                "{several}, and `{name}` can't mean one `{fact}` of them: ask it at rcpt, in a rule of its own"
+            );
+            review.mistakes.push(Remark::new(index, place, message));
+        }
+    };
     for condition in [&rule.condition, guard] {
-        condition.each_check(&mut |check| {
-            if let AnyCheck::Fact(check) = check
-                && check.is_vague_about_recipients()
-            {
-                let name = check.fact.name();
-                let message = format!(
-                    "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
-                    stage.word()
-                );
-                review.mistakes.push(Remark::new(index, check.place, message));
-            }
+        condition.each_check(&mut |check| match check {
+            AnyCheck::Fact(fact) => visit(check, fact.place),
+            _ => visit(check, rule.place),
         });
+    }
+    if let Some((check, place)) = &rule.limit {
+        visit(check, *place);
     }
 }
 

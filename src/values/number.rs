@@ -3,6 +3,7 @@
 
 use super::Loader;
 use super::Lookup;
+use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::lists::ListValue;
 use crate::lists::To;
@@ -62,6 +63,18 @@ impl NumberTest {
             bounds.push((relation, bound(&entry.value, what, cx)?));
         }
         fine.then_some(Self::Within(bounds))
+    }
+
+    /// Which facts its bounds are looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        let Self::Within(bounds) = self else {
+            return Vec::new();
+        };
+        let lookup = |bound: &Bound| match bound {
+            Bound::Listed(lookup, _) => lookup.of,
+            Bound::Number(_) => None,
+        };
+        bounds.iter().filter_map(|(_, bound)| lookup(bound)).collect()
     }
 
     pub fn matches(&self, value: f64, facts: &Facts) -> bool {

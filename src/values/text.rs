@@ -6,6 +6,7 @@ use super::Lookup;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Kind as FactKind;
+use crate::lists::Hit;
 use crate::lists::Kind;
 use crate::lists::List;
 use crate::lists::ListValue;
@@ -92,6 +93,11 @@ impl TextTest {
         }
     }
 
+    /// The entry of the first list with such values that has the text.
+    pub fn hit(&self, to: To, value: &Query<'_>) -> Option<Hit> {
+        self.lists().filter(|list| list.to() == Some(to)).find_map(|list| list.lookup(&as_asked(list, value)))
+    }
+
     /// The names of captures and values that a match gives to texts: only those
     /// that every way gives.
     pub fn variables(&self) -> Vec<String> {
@@ -117,7 +123,7 @@ impl TextTest {
             .collect()
     }
 
-    /// The lists with actions as values, for `as_listed`.
+    /// The lists it asks, for `as_listed`.
     pub fn lists(&self) -> impl Iterator<Item = &Arc<List>> {
         let ways = match self {
             Self::AnyOf(ways) => ways.as_slice(),

@@ -97,10 +97,7 @@ impl Mail {
         let refused = self.recipients.len() - accepted.len();
         facts.set_number(Fact::RecipientCount, accepted.len() as u64);
         facts.set_number(Fact::RefusedRecipients, refused as u64);
-        match accepted.as_slice() {
-            [only] => facts.set(Fact::Recipient, only),
-            _ => facts.unset(Fact::Recipient),
-        }
+        facts.unset(Fact::Recipient);
         facts.recipients = accepted;
         self.given_again(facts, &[Fact::RecipientCount, Fact::RefusedRecipients]);
     }
