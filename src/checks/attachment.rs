@@ -11,7 +11,8 @@
 //! - `name`: the same patterns.
 //! - `in`: lists of file names.
 //!
-//! A text may say `{file}`: the name that fitted.
+//! A text may say `{file}`: the name that fitted; of lists `{entry}`, and
+//! `(?<name>…)` of expressions.
 //!
 //! # Example
 //! ```yaml
@@ -40,6 +41,7 @@ use crate::values::Loader;
 use crate::values::TextTest;
 use crate::values::Way;
 use crate::yaml::Entry;
+use std::iter;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -98,12 +100,20 @@ impl Check for Attachment {
     }
 
     fn variables(&self) -> Vec<String> {
-        vec!["file".into()]
+        // Any of the tests may be the one that fits.
+        let mut each = self.names.iter().map(TextTest::variables);
+        let first = each.next().unwrap_or_default();
+        let shared = each.fold(first, |kept, next| kept.into_iter().filter(|it| next.contains(it)).collect());
+        iter::once("file".to_owned()).chain(shared).collect()
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        if let Some((name, _)) = self.found(cx.facts) {
-            bindings.push(("file".into(), name.to_owned()));
+        let Some((name, way)) = self.found(cx.facts) else {
+            return;
+        };
+        bindings.push(("file".into(), name.to_owned()));
+        if let Some(way) = way {
+            way.bind(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None }, bindings);
         }
     }
 }

@@ -25,7 +25,6 @@ use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
 use crate::values::WordTest;
-use crate::values::as_asked;
 use crate::values::query;
 use crate::values::subject;
 use crate::yaml::Entry;
@@ -119,18 +118,10 @@ impl Check for FactCheck {
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        let mut bind = |query: &Query<'_>| match self.way(query, cx.facts) {
-            Some(Way::Pattern(pattern)) if pattern.is_regex() => bindings.extend(pattern.captures(query)),
-            Some(Way::Listed(list)) => {
-                if let Some(hit) = list.lookup(&as_asked(list, query)) {
-                    bindings.extend(hit.captures);
-                    bindings.push(("entry".into(), hit.entry));
-                    if let Some(value) = hit.value {
-                        bindings.push(("value".into(), value.to_string()));
-                    }
-                }
+        let mut bind = |query: &Query<'_>| {
+            if let Some(way) = self.way(query, cx.facts) {
+                way.bind(query, bindings);
             }
-            _ => {}
         };
         if self.asks_each(cx) {
             for address in &cx.facts.recipients {

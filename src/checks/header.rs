@@ -50,7 +50,6 @@ use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
-use crate::values::as_asked;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use std::sync::Arc;
@@ -155,11 +154,7 @@ impl Check for Header {
             Test::Fields(fields) => fields.iter().for_each(|field| field.bind(cx, bindings)),
             Test::Listed(_) => {
                 if let Some(line) = self.lines(None, cx, 1).into_iter().next() {
-                    bindings.extend(line.hit.captures);
-                    bindings.push(("entry".into(), line.hit.entry));
-                    if let Some(value) = line.hit.value {
-                        bindings.push(("value".into(), value.to_string()));
-                    }
+                    line.hit.bind(bindings);
                 }
             }
             Test::Line(pattern) => {
@@ -269,32 +264,23 @@ impl Field {
 
     fn variables(&self) -> Vec<String> {
         let mut names = vec![variable(&self.name)];
-        if let View::Address(test) | View::Decoded(test) | View::Raw(test) = &self.view {
-            names.extend(test.variables());
-        }
+        names.extend(self.test().map(TextTest::variables).unwrap_or_default());
         names
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
         let values = self.values(cx);
         bindings.push((variable(&self.name), values.first().cloned().unwrap_or_default()));
-        let (View::Address(test) | View::Decoded(test) | View::Raw(test)) = &self.view else {
+        let Some(test) = self.test() else {
             return;
         };
         for value in &values {
             let mut folded = String::new();
             let query = query(value, &mut folded);
-            match test.way(&query, cx.facts) {
-                Some(Way::Pattern(pattern)) if pattern.is_regex() => {
-                    bindings.extend(pattern.captures(&query))
-                }
-                Some(Way::Listed(list)) => {
-                    let entry = list.lookup(&as_asked(list, &query)).map(|hit| hit.entry).unwrap_or_default();
-                    bindings.push(("entry".into(), entry));
-                }
-                _ => continue,
+            if let Some(way) = test.way(&query, cx.facts) {
+                way.bind(&query, bindings);
+                break;
             }
-            break;
         }
     }
 }

@@ -69,7 +69,6 @@ impl Kind {
         }
     }
 
-    /// What its entries are patterns for; zones are none.
     /// Whether such a list can be asked about a subject. Addresses and names are
     /// also clients, and what is in a list of clients may be either.
     pub fn fits(self, subject: Subject) -> bool {
@@ -82,6 +81,7 @@ impl Kind {
         }
     }
 
+    /// What its entries are patterns for; zones are none.
     pub fn subject(self) -> Option<Subject> {
         Some(match self {
             Self::Address => Subject::Address,
@@ -149,6 +149,15 @@ pub struct Hit {
     pub value: Option<ListValue>,
     /// Of the entry's expression: by number, and by name where there is one.
     pub captures: Vec<(String, String)>,
+}
+
+impl Hit {
+    /// What texts may say of it.
+    pub fn bind(self, bindings: &mut Vec<(String, String)>) {
+        bindings.extend(self.captures);
+        bindings.push(("entry".into(), self.entry));
+        bindings.extend(self.value.map(|value| ("value".into(), value.to_string())));
+    }
 }
 
 impl List {

@@ -151,6 +151,20 @@ impl Way {
         }
     }
 
+    /// The values of what it gives to texts: an expression its groups, a list
+    /// its entry.
+    pub fn bind(&self, value: &Query<'_>, bindings: &mut Vec<(String, String)>) {
+        match self {
+            Self::Pattern(pattern) if pattern.is_regex() => bindings.extend(pattern.captures(value)),
+            Self::Listed(list) => {
+                if let Some(hit) = list.lookup(&as_asked(list, value)) {
+                    hit.bind(bindings);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn variables(&self) -> Vec<String> {
         match self {
             Self::Pattern(pattern) => pattern.capture_names(),
