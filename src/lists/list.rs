@@ -211,10 +211,15 @@ impl List {
         if self.spec.kind == Kind::Dnsbl { &self.spec.entries } else { &[] }
     }
 
-    /// Whether a line of its table removes or replaces what it matched.
-    pub fn edits_headers(&self) -> bool {
+    /// `[FORMAT:]PATH`, where it has one.
+    pub fn file(&self) -> Option<&str> {
+        self.spec.file.as_ref().map(|(file, _)| file.as_str())
+    }
+
+    /// Whether a line of its table says one of these.
+    pub fn says(&self, verbs: &[Verb]) -> bool {
         self.content.load().values.iter().any(|stored| match stored {
-            Stored::Ready(ListValue::Action(action)) => matches!(action.verb, Verb::Remove | Verb::Replace),
+            Stored::Ready(ListValue::Action(action)) => verbs.contains(&action.verb),
             _ => false,
         })
     }

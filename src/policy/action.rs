@@ -650,6 +650,27 @@ impl Action {
         }
     }
 
+    /// The texts that are filled when it is done.
+    pub(super) fn each_text<'a>(&'a self, visit: &mut dyn FnMut(&'a Template)) {
+        self.each(&mut |action| match action {
+            Self::AddHeader(additions) => additions.iter().for_each(|addition| visit(&addition.value)),
+            Self::ChangeHeader(changes) => changes.iter().for_each(|(_, text)| visit(text)),
+            Self::Defer(reply) | Self::DeferIfPermit(reply) | Self::Reject(reply) => visit(&reply.text),
+            Self::Discard(text) | Self::Hold(text) | Self::Log(text) | Self::ReplaceBody(text) => visit(text),
+            Self::Accept
+            | Self::AsListed
+            | Self::Bcc(_)
+            | Self::ChangeSender(_)
+            | Self::Filter(_)
+            | Self::FirstOf(_)
+            | Self::Permit
+            | Self::Redirect(_)
+            | Self::RemoveHeader(_)
+            | Self::Score(_)
+            | Self::Tag(_) => {}
+        });
+    }
+
     /// It and, for a chain, what is in it.
     pub fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
         visit(self);
