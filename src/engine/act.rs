@@ -61,6 +61,9 @@ impl Acting<'_> {
             let (done, next) = self.one(action, walk);
             if done {
                 first.get_or_insert(action.word());
+            } else if self.newly && !self.marks_only && !matches!(action, Action::AsListed) {
+                // A list may well say nothing for what it has.
+                walk.failed.push((self.index, action.word()));
             }
             after = next;
             if next != After::GoOn {
@@ -94,6 +97,8 @@ impl Acting<'_> {
             }
             Action::Score(change) => {
                 self.score(*change, walk);
+                // They say another score and other reasons now.
+                self.bindings = None;
                 return (true, After::GoOn);
             }
             _ => {}

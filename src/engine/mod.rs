@@ -7,14 +7,15 @@
 
 mod act;
 mod charge;
+mod direction;
 mod memo;
 mod rehearse;
 mod walk;
 
+pub use direction::usual_direction;
 pub use rehearse::Failure;
 pub use rehearse::Rehearsed;
 pub use rehearse::rehearse;
-pub use rehearse::usual_direction;
 pub use walk::Trace;
 
 use crate::checks::Answered;
@@ -47,9 +48,6 @@ pub enum World {
 impl World {
     const BOTH: [Self; 2] = [Self::Enforced, Self::All];
 }
-
-/// What cannot be done where the decision will be carried out, by action word.
-pub type Impossible = &'static [&'static str];
 
 /// What a decision is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -189,6 +187,9 @@ pub struct Decided {
     pub would: Option<Verdict>,
     /// Rules that applied for the first time, with what they did.
     pub hits: Vec<Hit>,
+    /// Actions of enforced rules that could not be done, outside a chain that
+    /// found another: who, and which.
+    pub failed: Vec<(u32, &'static str)>,
     /// Why the rule that decided did so.
     pub because: String,
     /// Why the rule that would have decided would have done so.
@@ -376,9 +377,9 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         Some(Hit { rule, mode, action })
     };
     let Passes { all, enforced } = passes;
-    let (verdict, because) = match enforced {
-        Some(enforced) => (enforced.verdict, enforced.because),
-        None => (all.verdict.clone(), all.because.clone()),
+    let (verdict, because, failed) = match enforced {
+        Some(enforced) => (enforced.verdict, enforced.because, enforced.failed),
+        None => (all.verdict.clone(), all.because.clone(), all.failed),
     };
     let (would, would_because) = match ask.policy.observes {
         true => (Some(all.verdict), all.because),
@@ -388,6 +389,7 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         verdict,
         would,
         hits: all.hits.into_iter().filter_map(hit).collect(),
+        failed,
         because,
         would_because,
         unknown: all.unknown,

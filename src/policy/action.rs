@@ -184,7 +184,14 @@ const ACTIONS: &[ActionInfo] = &[
         "as listed",
         "What the matched line of a list `to: action` says: access(5), header_checks(5).",
     ),
-    info("first_of", false, Connect, "–", "–", "A list of actions, tried until one succeeds."),
+    info(
+        "first_of",
+        false,
+        Connect,
+        "–",
+        "–",
+        "A list of actions, tried until one succeeds. Fails when none does.",
+    ),
     info(
         "permit",
         true,

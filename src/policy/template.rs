@@ -6,7 +6,6 @@
 use crate::checks::Bindings;
 use crate::facts::Fact;
 use crate::facts::Facts;
-use crate::names::Mailbox;
 use crate::values::Loader;
 use crate::yaml::Place;
 use std::borrow::Cow;
@@ -99,7 +98,7 @@ impl Template {
         for part in &self.parts {
             let value = match part {
                 Part::Text(text) => Cow::from(text),
-                Part::Fact(fact) => shown(*fact, facts),
+                Part::Fact(fact) => facts.shown(*fact),
                 Part::Bound(name) => bindings
                     .iter()
                     .find(|(bound, _)| bound == name)
@@ -114,23 +113,6 @@ impl Template {
             filled.push_str(&value[..end]);
         }
         filled
-    }
-}
-
-/// Where there is no single recipient any more, the one that was accepted, or
-/// how many they are.
-fn shown(fact: Fact, facts: &Facts) -> Cow<'_, str> {
-    if let Some(text) = facts.text(fact) {
-        return Cow::from(text);
-    }
-    if !fact.is_of_recipient() || facts.is_known(Fact::Recipient) {
-        return Cow::default();
-    }
-    match facts.recipients.as_slice() {
-        [] => Cow::default(),
-        [only] if fact == Fact::RecipientDomain => Cow::from(Mailbox::parse(only).domain.unwrap_or_default()),
-        [only] => Cow::from(only),
-        several => Cow::from(format!("{} recipients", several.len())),
     }
 }
 
