@@ -11,7 +11,8 @@
 //! - `name`: the same patterns.
 //! - `in`: lists of file names.
 //!
-//! A text may say `{file}`: the name that fitted.
+//! A text may say `{file}`: the name that fitted; of lists `{entry}`, and
+//! `(?<name>…)` of expressions.
 //!
 //! # Example
 //! ```yaml
@@ -27,6 +28,7 @@ use super::Check;
 use super::Context;
 use super::Needs;
 use super::Truth;
+use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Scope;
 use crate::facts::Stage;
@@ -34,10 +36,12 @@ use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::Query;
 use crate::lists::Subject;
+use crate::lists::To;
 use crate::values::Loader;
 use crate::values::TextTest;
 use crate::values::Way;
 use crate::yaml::Entry;
+use std::iter;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -65,13 +69,8 @@ impl Check for Attachment {
             match option.key.as_str() {
                 "name" => names.push(TextTest::parse(&option.value, "name", Subject::Filename, cx)?),
                 "in" => {
-                    let lists: Vec<_> = option
-                        .value
-                        .items()
-                        .iter()
-                        .map(|item| crate::values::list(item, Subject::Filename, cx).map(Way::Listed))
-                        .collect();
-                    names.push(TextTest::AnyOf(lists.into_iter().collect::<Option<_>>()?));
+                    let lists = crate::values::lists(&option.value, Subject::Filename, cx)?;
+                    names.push(TextTest::AnyOf(lists.into_iter().map(Way::Listed).collect()));
                 }
                 _ => {}
             }
@@ -96,12 +95,20 @@ impl Check for Attachment {
     }
 
     fn variables(&self) -> Vec<String> {
-        vec!["file".into()]
+        // Any of the tests may be the one that fits.
+        let mut each = self.names.iter().map(TextTest::variables);
+        let first = each.next().unwrap_or_default();
+        let shared = each.fold(first, |kept, next| kept.into_iter().filter(|it| next.contains(it)).collect());
+        iter::once("file".to_owned()).chain(shared).collect()
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        if let Some((name, _)) = self.found(cx.facts) {
-            bindings.push(("file".into(), name.to_owned()));
+        let Some((name, way)) = self.found(cx.facts) else {
+            return;
+        };
+        bindings.push(("file".into(), name.to_owned()));
+        if let Some(way) = way {
+            way.bind(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None }, bindings);
         }
     }
 }
@@ -111,14 +118,18 @@ impl Attachment {
         self.names.iter().flat_map(TextTest::lists).cloned().collect()
     }
 
-    pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
-        let (name, way) = self.found(cx.facts)?;
-        match way? {
-            Way::Listed(list) => {
-                list.lookup(&Query { text: name, folded: &name.to_ascii_lowercase(), ip: None })
-            }
-            _ => None,
-        }
+    /// Which facts its values are compared with or looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        self.names.iter().flat_map(TextTest::reads).collect()
+    }
+
+    /// The entry that matched, of a list with such values.
+    pub fn hit(&self, to: To, cx: &Context<'_>) -> Option<Hit> {
+        let message = cx.facts.message.as_ref()?;
+        message.parts().iter().flat_map(|part| &part.names).find_map(|name| {
+            let query = Query { text: name, folded: &name.to_ascii_lowercase(), ip: None };
+            self.names.iter().find_map(|test| test.hit(to, &query))
+        })
     }
 
     /// The first file name that fits, and how.

@@ -18,13 +18,13 @@ use crate::facts::Stage;
 use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::Query;
+use crate::lists::To;
 use crate::names::Mailbox;
 use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
 use crate::values::WordTest;
-use crate::values::as_asked;
 use crate::values::query;
 use crate::values::subject;
 use crate::yaml::Entry;
@@ -56,7 +56,7 @@ impl Check for FactCheck {
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let fact = Fact::named(&entry.key)?;
-        let of_recipient = matches!(fact, Fact::Recipient | Fact::RecipientDomain);
+        let of_recipient = fact.is_of_recipient();
         let (node, quantifier) = match of_recipient {
             true => Quantifier::split(&entry.value, &entry.key, cx),
             false => (&entry.value, None),
@@ -72,12 +72,7 @@ impl Check for FactCheck {
     }
 
     fn needs(&self) -> Needs {
-        let own = Needs::of(self.fact);
-        let others = match &self.test {
-            Test::Text(test) => test.reads(),
-            _ => Vec::new(),
-        };
-        others.into_iter().map(Needs::of).fold(own, Needs::join)
+        self.reads().into_iter().map(Needs::of).fold(Needs::of(self.fact), Needs::join)
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
@@ -123,18 +118,10 @@ impl Check for FactCheck {
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        let mut bind = |query: &Query<'_>| match self.way(query, cx.facts) {
-            Some(Way::Pattern(pattern)) if pattern.is_regex() => bindings.extend(pattern.captures(query)),
-            Some(Way::Listed(list)) => {
-                if let Some(hit) = list.lookup(&as_asked(list, query)) {
-                    bindings.extend(hit.captures);
-                    bindings.push(("entry".into(), hit.entry));
-                    if let Some(value) = hit.value {
-                        bindings.push(("value".into(), value.to_string()));
-                    }
-                }
+        let mut bind = |query: &Query<'_>| {
+            if let Some(way) = self.way(query, cx.facts) {
+                way.bind(query, bindings);
             }
-            _ => {}
         };
         if self.asks_each(cx) {
             for address in &cx.facts.recipients {
@@ -172,7 +159,16 @@ impl FactCheck {
 
     /// Whether it asks about recipients without saying how many of them.
     pub fn is_vague_about_recipients(&self) -> bool {
-        self.quantifier.is_none() && matches!(self.fact, Fact::Recipient | Fact::RecipientDomain)
+        self.quantifier.is_none() && self.fact.is_of_recipient()
+    }
+
+    /// Which other facts its value is compared with or looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        match &self.test {
+            Test::Number(test) => test.reads(),
+            Test::Text(test) => test.reads(),
+            Test::Present(_) | Test::Words(_) => Vec::new(),
+        }
     }
 
     /// The words it allows, if it asks for words.
@@ -191,12 +187,20 @@ impl FactCheck {
         }
     }
 
-    pub fn hit(&self, cx: &Context<'_>) -> Option<Hit> {
-        let value = query(cx.facts, self.fact)?;
-        match self.way(&value, cx.facts)? {
-            Way::Listed(list) => list.lookup(&as_asked(list, &value)),
-            _ => None,
+    /// The entries that matched, of lists with such values: of each recipient
+    /// one where several are asked about, up to `max`.
+    pub fn hits(&self, to: To, cx: &Context<'_>, max: usize) -> Vec<Hit> {
+        let Test::Text(test) = &self.test else {
+            return Vec::new();
+        };
+        if self.asks_each(cx) {
+            let each = cx.facts.recipients.iter().filter_map(|address| {
+                let text = self.part_of(address);
+                test.hit(to, &Query { text, folded: &text.to_ascii_lowercase(), ip: None })
+            });
+            return each.take(max).collect();
         }
+        query(cx.facts, self.fact).and_then(|value| test.hit(to, &value)).into_iter().collect()
     }
 
     fn way<'t>(&'t self, value: &Query<'_>, facts: &Facts) -> Option<&'t Way> {

@@ -37,18 +37,19 @@ use super::Context;
 use super::Listed;
 use super::Needs;
 use super::Truth;
+use crate::facts::Fact;
 use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::lists::List;
 use crate::lists::Pattern;
 use crate::lists::Query;
 use crate::lists::Subject;
+use crate::lists::To;
 use crate::message::Header as HeaderField;
 use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
-use crate::values::as_asked;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use std::sync::Arc;
@@ -90,9 +91,7 @@ impl Check for Header {
         };
         if let Some(lists) = node.get("in") {
             cx.only_keys(options, Self::OPTIONS, "header");
-            let lists: Vec<_> =
-                lists.items().iter().map(|item| crate::values::list(item, Subject::Header, cx)).collect();
-            let lists = lists.into_iter().collect::<Option<Vec<_>>>()?;
+            let lists = crate::values::lists(lists, Subject::Header, cx)?;
             return Some(Self { test: Test::Listed(lists) });
         }
         if options.is_empty() {
@@ -113,7 +112,7 @@ impl Check for Header {
         };
         match &self.test {
             Test::Fields(fields) => fields.iter().all(|field| field.fits(cx)).into(),
-            Test::Listed(_) => (!self.lines(cx, 1).is_empty()).into(),
+            Test::Listed(_) => (!self.lines(None, cx, 1).is_empty()).into(),
             Test::Line(pattern) => message.headers().iter().any(|field| line_fits(pattern, field)).into(),
         }
     }
@@ -127,7 +126,7 @@ impl Check for Header {
                 });
                 shown.collect::<Vec<_>>().join(", ")
             }
-            Test::Listed(_) => match self.lines(cx, 1).first() {
+            Test::Listed(_) => match self.lines(None, cx, 1).first() {
                 Some(found) => format!("a line fits `{}`", found.hit.entry),
                 None => "no line is listed".into(),
             },
@@ -152,12 +151,8 @@ impl Check for Header {
         match &self.test {
             Test::Fields(fields) => fields.iter().for_each(|field| field.bind(cx, bindings)),
             Test::Listed(_) => {
-                if let Some(line) = self.lines(cx, 1).into_iter().next() {
-                    bindings.extend(line.hit.captures);
-                    bindings.push(("entry".into(), line.hit.entry));
-                    if let Some(value) = line.hit.value {
-                        bindings.push(("value".into(), value.to_string()));
-                    }
+                if let Some(line) = self.lines(None, cx, 1).into_iter().next() {
+                    line.hit.bind(bindings);
                 }
             }
             Test::Line(pattern) => {
@@ -178,8 +173,27 @@ impl Header {
         }
     }
 
-    /// The first `max` lines that are listed, in the order of the header.
-    pub fn lines(&self, cx: &Context<'_>, max: usize) -> Vec<Listed> {
+    /// The lists that only a part of a line is asked of.
+    pub fn lists_of_fields(&self) -> Vec<Arc<List>> {
+        match &self.test {
+            Test::Fields(fields) => {
+                fields.iter().filter_map(Field::test).flat_map(TextTest::lists).cloned().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Which facts its values are compared with or looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        match &self.test {
+            Test::Fields(fields) => fields.iter().flat_map(Field::reads).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The first `max` lines that are listed, in the order of the header; with
+    /// `to`, in a list with such values.
+    pub fn lines(&self, to: Option<To>, cx: &Context<'_>, max: usize) -> Vec<Listed> {
         let (Test::Listed(lists), Some(message)) = (&self.test, &cx.facts.message) else {
             return Vec::new();
         };
@@ -188,7 +202,8 @@ impl Header {
             if found.len() >= max {
                 break;
             }
-            let hit = lists.iter().find_map(|list| {
+            let mut asked = lists.iter().filter(|list| to.is_none() || list.to() == to);
+            let hit = asked.find_map(|list| {
                 let raw = field.line();
                 let mut folded = String::new();
                 list.lookup(&query(&raw, &mut folded)).or_else(|| {
@@ -219,6 +234,20 @@ impl Field {
         }
     }
 
+    fn test(&self) -> Option<&TextTest> {
+        match &self.view {
+            View::Address(test) | View::Decoded(test) | View::Raw(test) => Some(test),
+            View::Count(_) => None,
+        }
+    }
+
+    fn reads(&self) -> Vec<Fact> {
+        match &self.view {
+            View::Address(test) | View::Decoded(test) | View::Raw(test) => test.reads(),
+            View::Count(test) => test.reads(),
+        }
+    }
+
     fn values(&self, cx: &Context<'_>) -> Vec<String> {
         let Some(message) = &cx.facts.message else {
             return Vec::new();
@@ -233,32 +262,23 @@ impl Field {
 
     fn variables(&self) -> Vec<String> {
         let mut names = vec![variable(&self.name)];
-        if let View::Address(test) | View::Decoded(test) | View::Raw(test) = &self.view {
-            names.extend(test.variables());
-        }
+        names.extend(self.test().map(TextTest::variables).unwrap_or_default());
         names
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
         let values = self.values(cx);
         bindings.push((variable(&self.name), values.first().cloned().unwrap_or_default()));
-        let (View::Address(test) | View::Decoded(test) | View::Raw(test)) = &self.view else {
+        let Some(test) = self.test() else {
             return;
         };
         for value in &values {
             let mut folded = String::new();
             let query = query(value, &mut folded);
-            match test.way(&query, cx.facts) {
-                Some(Way::Pattern(pattern)) if pattern.is_regex() => {
-                    bindings.extend(pattern.captures(&query))
-                }
-                Some(Way::Listed(list)) => {
-                    let entry = list.lookup(&as_asked(list, &query)).map(|hit| hit.entry).unwrap_or_default();
-                    bindings.push(("entry".into(), entry));
-                }
-                _ => continue,
+            if let Some(way) = test.way(&query, cx.facts) {
+                way.bind(&query, bindings);
+                break;
             }
-            break;
         }
     }
 }

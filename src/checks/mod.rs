@@ -33,6 +33,7 @@ use crate::facts::Stage;
 use crate::facts::TagId;
 use crate::lists::Hit;
 use crate::lists::List;
+use crate::lists::To;
 use crate::state::Answer;
 use crate::values::Loader;
 use crate::values::near;
@@ -346,6 +347,19 @@ impl AnyCheck {
         matches!(self, Self::Score(_) | Self::Tag(_))
     }
 
+    /// Which other facts its values are compared with or looked up by, or its
+    /// key is made of.
+    pub fn reads(&self) -> Vec<Fact> {
+        match self {
+            Self::Attachment(check) => check.reads(),
+            Self::Fact(check) => check.reads(),
+            Self::Header(check) => check.reads(),
+            Self::Rate(check) => check.reads(),
+            Self::Score(check) => check.reads(),
+            Self::Tag(_) | Self::Time(_) => Vec::new(),
+        }
+    }
+
     /// The tags it asks for.
     pub fn tags(&self) -> &[TagId] {
         match self {
@@ -365,14 +379,15 @@ impl AnyCheck {
         }
     }
 
-    /// The entries of lists that this check matched: of a header each line that
-    /// is listed, up to `max`, else one at most.
-    pub fn hits(&self, cx: &Context<'_>, max: usize) -> Vec<Listed> {
-        let one = |hit: Option<Hit>| hit.map(|hit| Listed { hit, line: None }).into_iter().collect();
+    /// The entries that this check matched, of lists with such values: of a
+    /// header each line that is listed, of several recipients one each, up to
+    /// `max`; else one at most.
+    pub fn hits(&self, to: To, cx: &Context<'_>, max: usize) -> Vec<Listed> {
+        let whole = |hit: Hit| Listed { hit, line: None };
         match self {
-            Self::Fact(check) => one(check.hit(cx)),
-            Self::Header(check) => check.lines(cx, max),
-            Self::Attachment(check) => one(check.hit(cx)),
+            Self::Fact(check) => check.hits(to, cx, max).into_iter().map(whole).collect(),
+            Self::Header(check) => check.lines(Some(to), cx, max),
+            Self::Attachment(check) => check.hit(to, cx).map(whole).into_iter().collect(),
             _ => Vec::new(),
         }
     }

@@ -127,19 +127,7 @@ impl Check for Rate {
     /// The key says when it can be asked, but not what the rule belongs to: a
     /// limit is asked again each time.
     fn needs(&self) -> Needs {
-        let listed = match &self.limits {
-            Source::Listed { lookup, .. } => lookup.of,
-            _ => None,
-        };
-        let stage = self
-            .key
-            .parts()
-            .iter()
-            .map(|part| part.fact)
-            .chain(listed)
-            .map(|fact| fact.info().stage)
-            .max()
-            .unwrap_or_default();
+        let stage = self.reads().into_iter().map(|fact| fact.info().stage).max().unwrap_or_default();
         Needs { stage, ..Needs::default() }
     }
 
@@ -190,6 +178,15 @@ const COUNTS: &[(&str, Count)] = &[
 ];
 
 impl Rate {
+    /// What the key is made of, and what its limits are looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        let listed = match &self.limits {
+            Source::Listed { lookup, .. } => lookup.of,
+            _ => None,
+        };
+        self.key.parts().iter().map(|part| part.fact).chain(listed).collect()
+    }
+
     /// What the store is to be asked; None when no limit applies.
     pub fn question(&self, bucket: u32, cx: &Context<'_>) -> Option<Question> {
         let key = self.key.text(cx.facts)?;
@@ -354,7 +351,7 @@ fn part(node: &Node, cx: &mut Loader<'_>) -> Option<Part> {
 fn limits(node: &Node, cx: &mut Loader<'_>) -> Option<Arc<Limits>> {
     let mut fine = true;
     let mut texts = Vec::new();
-    for item in node.items() {
+    for item in cx.some_items(node, "limits")? {
         let text = cx.text(item, "a limit")?;
         if let Err(message) = text.parse::<Limits>() {
             cx.mistake(item.place, message);

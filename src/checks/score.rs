@@ -26,6 +26,7 @@ use super::Check;
 use super::Context;
 use super::Needs;
 use super::Truth;
+use crate::facts::Fact;
 use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::yaml::Entry;
@@ -43,7 +44,7 @@ impl Check for Score {
     }
 
     fn needs(&self) -> Needs {
-        Needs::default()
+        self.reads().into_iter().map(Needs::of).fold(Needs::default(), Needs::join)
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
@@ -52,6 +53,13 @@ impl Check for Score {
 
     fn because(&self, cx: &Context<'_>) -> String {
         format!("score is {}", show_score(cx.known.score()))
+    }
+}
+
+impl Score {
+    /// Which facts its bounds are looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        self.test.reads()
     }
 }
 

@@ -177,6 +177,7 @@ async fn explain(
     explained.take(policy, &decided);
     if let Some(message) = message.filter(|_| !refused) {
         last = Stage::Message;
+        facts.unset(Fact::Recipient);
         facts.set_number(Fact::RecipientCount, facts.recipients.len() as u64);
         facts.set_number(Fact::Size, message.size());
         facts.set_number(Fact::HeaderCount, message.headers().len() as u64);

@@ -3,8 +3,8 @@
 //! A request may be made again after a timeout, by several restriction lists, for
 //! a recipient that was refused before; it is decided and charged once.
 
-use super::Asked;
 use super::Desk;
+use super::Inquiry;
 use super::Peer;
 use super::report::marks;
 use super::report::ruling;
@@ -172,7 +172,7 @@ impl Desk {
         let direction = usual_direction(&facts, &active.policy.lists);
         facts.set(Fact::Direction, direction);
         let id = self.next_id();
-        let asked = Asked { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
+        let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, &mut session.recall).await;
         let (now, would) = ruling(&active.policy, &decided);
         if !now.is_plain() || would.is_some() {
@@ -211,7 +211,7 @@ impl Desk {
         };
         let active = Arc::clone(&transaction.active);
         let id = transaction.id.clone();
-        let asked = Asked { active: &active, facts, stage, decides_envelope: true, id: &id };
+        let asked = Inquiry { active: &active, facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, recall).await;
         let (now, would) = ruling(&active.policy, &decided);
         let recipient = facts.text(Fact::Recipient).unwrap_or_default();

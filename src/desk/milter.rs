@@ -6,8 +6,8 @@
 //! that decide on the envelope) the rules of the envelope are asked here too.
 
 use super::Active;
-use super::Asked;
 use super::Desk;
+use super::Inquiry;
 use super::MacroNames;
 use super::MilterNeeds;
 use super::Peer;
@@ -226,8 +226,13 @@ impl MilterSession {
             let mut facts = self.facts(&active);
             facts.set(Fact::Recipient, recipient);
             let id = transaction.id.clone();
-            let asked =
-                Asked { active: &active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id: &id };
+            let asked = Inquiry {
+                active: &active,
+                facts: &facts,
+                stage: Stage::Rcpt,
+                decides_envelope: true,
+                id: &id,
+            };
             let decided = self.desk.decide(asked, recall).await;
             let (now, would) = ruling(&active.policy, &decided);
             if decided.verdict.refuses() || would.is_some() {
@@ -363,7 +368,7 @@ impl MilterSession {
             Some(decided) => decided,
             None => {
                 let decides_envelope = self.is_local || self.peer.decides == Decides::Envelope;
-                let asked = Asked {
+                let asked = Inquiry {
                     active: &active,
                     facts: &facts,
                     stage: Stage::Message,
@@ -421,7 +426,7 @@ impl MilterSession {
             let mut facts = one.clone();
             facts.set(Fact::Recipient, &recipient);
             let id = &transaction.id;
-            let asked = Asked { active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id };
+            let asked = Inquiry { active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id };
             let decided = self.desk.decide(asked, recall).await;
             if decided.verdict.refuses() && facts.text(Fact::Direction) != Some("bounce") {
                 return Some(decided);

@@ -199,7 +199,7 @@ impl Desk {
     }
 
     /// Asks the engine and counts what must be counted of every decision.
-    async fn decide(&self, asked: Asked<'_>, recall: &mut Recall) -> Decided {
+    async fn decide(&self, asked: Inquiry<'_>, recall: &mut Recall) -> Decided {
         let deadline = match asked.stage {
             Stage::Message => self.deadlines.message,
             _ => self.deadlines.envelope,
@@ -219,6 +219,10 @@ impl Desk {
         for hit in &decided.hits {
             asked.active.counters.hit(hit.rule as usize);
         }
+        for &(rule, action) in &decided.failed {
+            let rule = asked.active.policy.rules.get(rule as usize).map_or("", |rule| rule.name.as_str());
+            tracing::info!(id = asked.id, rule, action, "an action could not be done");
+        }
         for _ in 0..decided.unknown {
             self.metrics.fail_open(FailOpen::Store);
         }
@@ -228,7 +232,7 @@ impl Desk {
 
 /// One question to the engine, in the words of the desk.
 #[derive(Clone, Copy)]
-struct Asked<'a> {
+struct Inquiry<'a> {
     active: &'a Active,
     facts: &'a Facts,
     stage: Stage,

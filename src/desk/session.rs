@@ -59,7 +59,7 @@ pub(super) struct Transaction {
     pub by_milter: bool,
     /// As the last policy request had them.
     pub facts: Option<Arc<Facts>>,
-    answers: Vec<Given>,
+    answers: Vec<Answer>,
     /// Of requests; random, since clients choose what is in them.
     hasher: RandomState,
     /// Accepted by us, in the order of `recall.recipients`.
@@ -78,7 +78,7 @@ pub(super) struct Transaction {
 /// An answer to a policy request. What it was about is kept as a hash: a wrong
 /// match, in 2^64, repeats an answer.
 #[derive(Clone, Debug)]
-struct Given {
+struct Answer {
     subject: u64,
     context: u64,
     /// The connection on which it was given, while it is open: Postfix asks again
@@ -135,12 +135,8 @@ impl Transaction {
     pub(super) fn keep(&mut self, stage: Stage, facts: &Facts, connection: &Arc<()>, action: &PolicyAction) {
         if self.answers.len() < MAX_ANSWERS {
             let (subject, context) = self.hashes(stage, facts);
-            self.answers.push(Given {
-                subject,
-                context,
-                connection: Arc::downgrade(connection),
-                action: action.clone(),
-            });
+            let connection = Arc::downgrade(connection);
+            self.answers.push(Answer { subject, context, connection, action: action.clone() });
         }
     }
 

@@ -61,6 +61,9 @@ impl Acting<'_> {
             let (done, next) = self.one(action, walk);
             if done {
                 first.get_or_insert(action.word());
+            } else if self.newly && !self.marks_only && !matches!(action, Action::AsListed) {
+                // A list may well say nothing for what it has.
+                walk.failed.push((self.index, action.word()));
             }
             after = next;
             if next != After::GoOn {
@@ -94,6 +97,8 @@ impl Acting<'_> {
             }
             Action::Score(change) => {
                 self.score(*change, walk);
+                // They say another score and other reasons now.
+                self.bindings = None;
                 return (true, After::GoOn);
             }
             _ => {}
@@ -318,7 +323,7 @@ impl Acting<'_> {
         let checks = self.rule.condition.certain();
         let asking =
             checks.into_iter().filter(|check| check.listed().iter().any(|list| list.to() == Some(to)));
-        asking.flat_map(|check| check.hits(&cx, max)).collect()
+        asking.flat_map(|check| check.hits(to, &cx, max)).collect()
     }
 
     /// What each matched line of a table says, until one ends.

@@ -7,14 +7,15 @@
 
 mod act;
 mod charge;
+mod direction;
 mod memo;
 mod rehearse;
 mod walk;
 
+pub use direction::usual_direction;
 pub use rehearse::Failure;
 pub use rehearse::Rehearsed;
 pub use rehearse::rehearse;
-pub use rehearse::usual_direction;
 pub use walk::Trace;
 
 use crate::checks::Answered;
@@ -186,6 +187,9 @@ pub struct Decided {
     pub would: Option<Verdict>,
     /// Rules that applied for the first time, with what they did.
     pub hits: Vec<Hit>,
+    /// Actions of enforced rules that could not be done, outside a chain that
+    /// found another: who, and which.
+    pub failed: Vec<(u32, &'static str)>,
     /// Why the rule that decided did so.
     pub because: String,
     /// Why the rule that would have decided would have done so.
@@ -381,9 +385,9 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         all.hits.append(&mut enforced.hits);
         all.unknown = all.unknown.max(enforced.unknown);
     }
-    let (verdict, because) = match enforced {
-        Some(enforced) => (enforced.verdict, enforced.because),
-        None => (all.verdict.clone(), all.because.clone()),
+    let (verdict, because, failed) = match enforced {
+        Some(enforced) => (enforced.verdict, enforced.because, enforced.failed),
+        None => (all.verdict.clone(), all.because.clone(), all.failed),
     };
     let (would, would_because) = match ask.policy.observes {
         true => (Some(all.verdict), all.because),
@@ -393,6 +397,7 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         verdict,
         would,
         hits: all.hits.into_iter().filter_map(hit).collect(),
+        failed,
         because,
         would_because,
         unknown: all.unknown,

@@ -26,7 +26,6 @@ use crate::state::Nanos;
 use crate::state::State;
 use crate::yaml::Place;
 use mail::Mail;
-pub use mail::usual_direction;
 use outcome::Outcome;
 use std::fmt;
 use std::path::Path;

@@ -223,3 +223,34 @@ async fn what_was_accepted_at_rcpt_is_not_refused_by_its_rules_at_data() {
     bench.recall = Recall::default();
     assert_eq!(bench.ask(Stage::Data, "helo_name=x", true).await.verdict.word(), "reject");
 }
+
+#[tokio::test]
+async fn an_action_that_can_not_be_done_is_noted() {
+    let mut bench = Bench::new(
+        "rules:
+  - {name: change, stage: message, when: {helo_name: x}, then: [{change_header: {X-Not-There: y}}, {log: z}]}
+  - {name: chain, stage: message, then: {first_of: [{change_header: {X-Not-There: y}}, {tag: t}]}}
+  - {name: broken, stage: message, then: {first_of: [{change_header: {X-Not-There: y}}]}}
+  - {name: observed, stage: message, mode: observe, then: {change_header: {X-Not-There: y}}}
+",
+    );
+    for (helo, expected) in [("x", &[(0, "change_header"), (2, "first_of")][..]), ("y", &[(2, "first_of")])] {
+        bench.recall = Recall::default();
+        let facts = format!("helo_name={helo} recipient=a@b.test");
+        let decided = bench.ask(Stage::Message, &facts, true).await;
+        assert_eq!(decided.failed, expected, "{helo}");
+    }
+}
+
+/// Each text of a rule says the score as it is then.
+#[tokio::test]
+async fn texts_behind_points_say_the_new_score() {
+    let mut bench = Bench::new(
+        r#"rules:
+  - {name: a, then: [{log: "{score} {reasons}"}, {score: 2}, {log: "{score} {reasons}"}]}
+"#,
+    );
+    let decided = bench.ask(Stage::Rcpt, "recipient=a@b.test", true).await;
+    let texts: Vec<_> = decided.verdict.effects.iter().map(|done| done.effect.text()).collect();
+    assert_eq!(texts, ["0", "2 a"]);
+}

@@ -34,6 +34,8 @@ pub(super) struct Walk {
     pub message: Asked,
     /// Rules that applied, with the word of their first action.
     pub hits: Vec<(u32, &'static str)>,
+    /// Actions of these that could not be done.
+    pub failed: Vec<(u32, &'static str)>,
     /// Of the rule that decided.
     pub because: String,
     pub unknown: u32,

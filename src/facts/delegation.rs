@@ -43,7 +43,6 @@ impl Facts {
                 self.set(Fact::Size, value);
             }
             (Fact::RecipientCount, "0") if stage < Stage::Data => {}
-            (Fact::EncryptionKeysize, "0") => {}
             (Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender, _) => {
                 let plain =
                     if value.contains('+') { Cow::from(decode_xtext(value)) } else { Cow::from(value) };
@@ -76,6 +75,13 @@ mod tests {
         {
             assert_eq!(facts.text(fact), None, "{}", fact.name());
         }
+    }
+
+    #[test]
+    fn plaintext_has_a_key_of_no_bits() {
+        let facts = facts("encryption_keysize=0\nencryption_protocol=", Stage::Rcpt);
+        assert_eq!(facts.number(Fact::EncryptionKeysize), Some(0));
+        assert_eq!(facts.text(Fact::EncryptionProtocol), None);
     }
 
     #[test]

@@ -81,6 +81,10 @@ impl MilterFacts {
             }
         }
         self.read(AT_MAIL, macros);
+        // Postfix leaves these macros out in plaintext; a policy request says 0.
+        if !self.facts.is_known(Fact::EncryptionProtocol) {
+            self.facts.set(Fact::EncryptionKeysize, "0");
+        }
         self.queue_id(macros);
     }
 
@@ -152,9 +156,24 @@ mod tests {
             (Fact::AnnouncedSize, Some("77")),
             (Fact::SaslUsername, Some("bob")),
             (Fact::QueueId, Some("4XyZ")),
+            (Fact::EncryptionProtocol, None),
+            (Fact::EncryptionKeysize, Some("0")),
         ] {
             assert_eq!(facts.text(fact), expected, "{}", fact.name());
         }
+    }
+
+    #[test]
+    fn bits_of_a_key_are_those_of_the_connection() {
+        let mut milter = MilterFacts::default();
+        milter.mail(b"<>", &[], &|name| match name {
+            "tls_version" => Some("TLSv1.3".into()),
+            "cipher_bits" => Some("256".into()),
+            _ => None,
+        });
+        assert_eq!(milter.facts.number(Fact::EncryptionKeysize), Some(256));
+        milter.mail(b"<>", &[], &|_| None);
+        assert_eq!(milter.facts.number(Fact::EncryptionKeysize), Some(0));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub use table::reference;
 
 use crate::message::Message;
 use crate::names::Mailbox;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -131,6 +132,25 @@ impl Facts {
     pub fn text(&self, fact: Fact) -> Option<&str> {
         let Span { start, len, .. } = self.spans[fact as usize];
         self.buffer.get(start as usize..start as usize + len as usize)
+    }
+
+    /// The value for a text. Where there is no single recipient any more, it is
+    /// the one that was accepted, or says how many they are.
+    pub fn shown(&self, fact: Fact) -> Cow<'_, str> {
+        if let Some(text) = self.text(fact) {
+            return Cow::from(text);
+        }
+        if !fact.is_of_recipient() || self.is_known(Fact::Recipient) {
+            return Cow::default();
+        }
+        match self.recipients.as_slice() {
+            [] => Cow::default(),
+            [only] if fact == Fact::RecipientDomain => {
+                Cow::from(Mailbox::parse(only).domain.unwrap_or_default())
+            }
+            [only] => Cow::from(only),
+            several => Cow::from(format!("{} recipients", several.len())),
+        }
     }
 
     /// The value in ASCII lower-case.

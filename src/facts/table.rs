@@ -147,7 +147,7 @@ facts! {
     Listener "listener" Kind::Text, Connect Connection, None,
         "The name of the gatepost socket that was asked (`listen:` in gatepost.yaml).";
     PolicyContext "policy_context" Kind::Text, Connect Connection, Some(("policy_context", "3.1")),
-        "The text set for this check_policy_service in main.cf or master.cf.";
+        "The text set for this check_policy_service in main.cf or master.cf. Rules are asked once a stage, where Postfix asks first: a later restriction list's is not seen.";
     DaemonName "daemon_name" Kind::Text, Connect Connection, None,
         "The milter's `{daemon_name}` macro (milter_macro_daemon_name).";
     Hour "hour" Kind::Number, Connect Connection, None,
@@ -226,6 +226,11 @@ impl Fact {
 
     pub fn all() -> impl Iterator<Item = Self> {
         BY_INDEX.iter().copied()
+    }
+
+    /// Whether each recipient has a value of its own.
+    pub fn is_of_recipient(self) -> bool {
+        self.info().scope == Scope::Recipient
     }
 
     /// The fact a rule means by this name.

@@ -69,7 +69,6 @@ impl Kind {
         }
     }
 
-    /// What its entries are patterns for; zones are none.
     /// Whether such a list can be asked about a subject. Addresses and names are
     /// also clients, and what is in a list of clients may be either.
     pub fn fits(self, subject: Subject) -> bool {
@@ -82,6 +81,7 @@ impl Kind {
         }
     }
 
+    /// What its entries are patterns for; zones are none.
     pub fn subject(self) -> Option<Subject> {
         Some(match self {
             Self::Address => Subject::Address,
@@ -151,6 +151,15 @@ pub struct Hit {
     pub captures: Vec<(String, String)>,
 }
 
+impl Hit {
+    /// What texts may say of it.
+    pub fn bind(self, bindings: &mut Vec<(String, String)>) {
+        bindings.extend(self.captures);
+        bindings.push(("entry".into(), self.entry));
+        bindings.extend(self.value.map(|value| ("value".into(), value.to_string())));
+    }
+}
+
 impl List {
     /// An empty list in place of one that can't be read.
     pub fn stand_in(name: &str, kind: Kind, to: Option<To>, source: Arc<Source>) -> Self {
@@ -202,10 +211,15 @@ impl List {
         if self.spec.kind == Kind::Dnsbl { &self.spec.entries } else { &[] }
     }
 
-    /// Whether a line of its table removes or replaces what it matched.
-    pub fn edits_headers(&self) -> bool {
+    /// `[FORMAT:]PATH`, where it has one.
+    pub fn file(&self) -> Option<&str> {
+        self.spec.file.as_ref().map(|(file, _)| file.as_str())
+    }
+
+    /// Whether a line of its table says one of these.
+    pub fn says(&self, verbs: &[Verb]) -> bool {
         self.content.load().values.iter().any(|stored| match stored {
-            Stored::Ready(ListValue::Action(action)) => matches!(action.verb, Verb::Remove | Verb::Replace),
+            Stored::Ready(ListValue::Action(action)) => verbs.contains(&action.verb),
             _ => false,
         })
     }

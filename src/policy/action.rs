@@ -184,7 +184,14 @@ const ACTIONS: &[ActionInfo] = &[
         "as listed",
         "What the matched line of a list `to: action` says: access(5), header_checks(5).",
     ),
-    info("first_of", false, Connect, "–", "–", "A list of actions, tried until one succeeds."),
+    info(
+        "first_of",
+        false,
+        Connect,
+        "–",
+        "–",
+        "A list of actions, tried until one succeeds. Fails when none does.",
+    ),
     info(
         "permit",
         true,
@@ -489,7 +496,7 @@ fn score(node: &Node, cx: &mut Loader<'_>) -> Option<Change> {
 
 fn tags(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<TagId>> {
     let mut tags = Vec::new();
-    for item in node.items() {
+    for item in cx.some_items(node, "tag")? {
         let name = cx.text(item, "a tag")?;
         let plain = !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
@@ -648,6 +655,27 @@ impl Action {
             Self::ChangeHeader(_) | Self::RemoveHeader(_) => true,
             _ => false,
         }
+    }
+
+    /// The texts that are filled when it is done.
+    pub(super) fn each_text<'a>(&'a self, visit: &mut dyn FnMut(&'a Template)) {
+        self.each(&mut |action| match action {
+            Self::AddHeader(additions) => additions.iter().for_each(|addition| visit(&addition.value)),
+            Self::ChangeHeader(changes) => changes.iter().for_each(|(_, text)| visit(text)),
+            Self::Defer(reply) | Self::DeferIfPermit(reply) | Self::Reject(reply) => visit(&reply.text),
+            Self::Discard(text) | Self::Hold(text) | Self::Log(text) | Self::ReplaceBody(text) => visit(text),
+            Self::Accept
+            | Self::AsListed
+            | Self::Bcc(_)
+            | Self::ChangeSender(_)
+            | Self::Filter(_)
+            | Self::FirstOf(_)
+            | Self::Permit
+            | Self::Redirect(_)
+            | Self::RemoveHeader(_)
+            | Self::Score(_)
+            | Self::Tag(_) => {}
+        });
     }
 
     /// It and, for a chain, what is in it.

@@ -340,9 +340,9 @@ fn finish(
     }
     policy.files = files;
     policy.buckets = buckets;
-    for remark in review::unreachable(&policy, &kept) {
+    for remark in review::unreachable(&policy, &kept).into_iter().chain(review::only_observed(&policy)) {
         let rule = &policy.rules[remark.rule];
-        found.push(Mistake::at(&sources[rule.file], remark.place, remark.message));
+        warnings.push(Mistake::at(&sources[rule.file], remark.place, remark.message));
     }
     if policy.rules.is_empty() && found.is_empty() {
         warnings.push(Mistake::whole("policy", "there are no rules: all mail goes on"));
@@ -413,4 +413,35 @@ fn arrange(policy: &mut Policy) {
         helo: true,
         message: !policy.stages[Stage::Message as usize].is_empty(),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `enforce:` of the configuration makes of a fine file is odd, not wrong.
+    #[test]
+    fn enforcing_a_rule_warns_of_what_it_does_to_others() {
+        let text = "
+mode: observe
+rules:
+  - {name: a, when: {sender: x@y.test}, then: reject}
+  - {name: b, when: {sender: x@y.test}, then: [{tag: t}, reject]}
+  - {name: c, when: {tag: t}, then: reject}
+";
+        for (enforce, expected) in [
+            ("", &[][..]),
+            ("a", &["`b` is never reached: `a` above ends the rules for all of it"]),
+            ("c", &["`c` is enforced, but tag `t` comes only from rules that are not: `b`"]),
+            ("bc", &[]),
+        ] {
+            let names = enforce.chars();
+            let enforce =
+                names.map(|name| Selector { pattern: name.into(), place: yaml::Place::default() }).collect();
+            let options = Options { enforce, ..Options::default() };
+            let loaded = load_texts(&[("p.yaml", text)], Path::new(""), &options).unwrap();
+            let told: Vec<_> = loaded.warnings.iter().map(|warning| warning.message.as_str()).collect();
+            assert_eq!(told, expected);
+        }
+    }
 }

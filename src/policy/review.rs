@@ -6,6 +6,7 @@
 use super::Condition;
 use super::Mode;
 use super::Policy;
+use super::Rule;
 use super::load::Kept;
 use super::rule::Written;
 use crate::checks::AnyCheck;
@@ -14,6 +15,7 @@ use crate::facts::Fact;
 use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::facts::TagId;
+use crate::lists::Verb;
 use crate::policy::action::Action;
 use crate::yaml::Place;
 use std::collections::HashMap;
@@ -71,6 +73,7 @@ pub(super) fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> 
         vague_recipients(index, rule, guard, review.placed[index].stage, &mut review);
         vague_tags(index, rule, guard, &all, &mut review);
         misplaced_actions(index, rule, review.placed[index].stage, &mut review);
+        early_texts(index, rule, review.placed[index].stage, &mut review);
         contradictions(index, rule, guard, &mut review);
     }
     review
@@ -186,8 +189,10 @@ fn listed_stage(rule: &Written) -> Stage {
         action.each(&mut |action| found |= matches!(action, Action::AsListed));
         found
     });
-    let edits =
-        asks_listed && super::rule::matched_lists(&rule.condition).iter().any(|list| list.edits_headers());
+    let edits = asks_listed
+        && super::rule::matched_lists(&rule.condition)
+            .iter()
+            .any(|list| list.says(&[Verb::Remove, Verb::Replace]));
     if edits { Stage::Message } else { Stage::Connect }
 }
 
@@ -196,19 +201,30 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
     if stage < Stage::Data {
         return;
     }
+    let several = format!("a mail may have several recipients at `{}`", stage.word());
+    let mut visit = |check: &AnyCheck, place: Place| {
+        if let AnyCheck::Fact(check) = check
+            && check.is_vague_about_recipients()
+        {
+            let message = format!("{several}: say {}: {{every: …}} or {{some: …}}", check.fact.name());
+            review.mistakes.push(Remark::new(index, check.place, message));
+        }
+        if let Some(fact) = check.reads().into_iter().find(|fact| fact.is_of_recipient()) {
+            let (name, fact) = (check.name(), fact.name());
+            let message = format!(
+                "{several}, and `{name}` can't mean one `{fact}` of them: ask it at rcpt, in a rule of its own"
+            );
+            review.mistakes.push(Remark::new(index, place, message));
+        }
+    };
     for condition in [&rule.condition, guard] {
-        condition.each_check(&mut |check| {
-            if let AnyCheck::Fact(check) = check
-                && check.is_vague_about_recipients()
-            {
-                let name = check.fact.name();
-                let message = format!(
-                    "a mail may have several recipients at `{}`: say {name}: {{every: …}} or {{some: …}}",
-                    stage.word()
-                );
-                review.mistakes.push(Remark::new(index, check.place, message));
-            }
+        condition.each_check(&mut |check| match check {
+            AnyCheck::Fact(fact) => visit(check, fact.place),
+            _ => visit(check, rule.place),
         });
+    }
+    if let Some((check, place)) = &rule.limit {
+        visit(check, *place);
     }
 }
 
@@ -253,6 +269,46 @@ fn misplaced_actions(index: usize, rule: &Written, stage: Stage, review: &mut Re
                 let message = "`permit` at `message` only ends the milter's part; say accept".to_owned();
                 review.warnings.push(Remark::new(index, *place, message));
             }
+            if let Action::DeferIfPermit(text) = action
+                && text.code != 450
+                && stage < Stage::Message
+            {
+                let message = format!("`defer_if_permit` never says {}: with Postfix it is 450", text.code);
+                review.warnings.push(Remark::new(index, *place, message));
+            }
+            if matches!(action, Action::AsListed) && stage == Stage::Message {
+                filters_in_tables(index, rule, *place, review);
+            }
+        });
+    }
+}
+
+/// A table for header lines may come from Postfix, which can do more than a milter.
+fn filters_in_tables(index: usize, rule: &Written, place: Place, review: &mut Review) {
+    for list in super::rule::matched_lists(&rule.condition) {
+        if list.says(&[Verb::Filter]) {
+            let file = list.file().map(|file| format!(" ({file})")).unwrap_or_default();
+            let message = format!(
+                "`FILTER` in list `{}`{file} can't be done at `message`: a milter has no such answer",
+                list.name()
+            );
+            review.warnings.push(Remark::new(index, place, message));
+        }
+    }
+}
+
+/// What is known later than the rule is asked would stand empty in its texts.
+fn early_texts(index: usize, rule: &Written, stage: Stage, review: &mut Review) {
+    for (action, place) in &rule.actions {
+        action.each_text(&mut |text| {
+            for fact in text.facts().filter(|fact| fact.info().stage > stage) {
+                let (name, known) = (fact.name(), fact.info().stage.word());
+                let message = format!(
+                    "`{{{name}}}` is only known at `{known}`, this rule is asked at `{}`: say stage: {known}",
+                    stage.word()
+                );
+                review.mistakes.push(Remark::new(index, *place, message));
+            }
         });
     }
 }
@@ -287,31 +343,29 @@ fn contradictions(index: usize, rule: &Written, guard: &Condition, review: &mut 
     }
 }
 
-/// Rules that are never reached: behind one that ends for everything their file
-/// lets through, or that asks exactly the same.
+/// Rules that are never reached: behind one of their stage that ends for
+/// everything their file lets through, or that asks exactly the same. At another
+/// stage it may be other mail that is asked about: what only the milter sees.
 pub(super) fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
     let (rules, files) = (&policy.rules, &policy.files);
     let mut remarks = Vec::new();
-    for (index, rule) in rules.iter().enumerate() {
+    for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| !rule.disabled) {
         let earlier = rules.iter().zip(kept).take(index).find(|(other, other_kept)| {
             let same_file = other.file == rule.file;
             let covers = same_file || files[other.file].guard.is_empty();
-            // Tags and points may have changed since, and at another stage there
-            // are other recipients.
-            let says_the_same =
-                !other.reads_known && (other.stage == rule.stage || other.scope != Scope::Recipient);
+            // Tags and points may have changed since.
             let asks_the_same = same_file
-                && says_the_same
+                && !other.reads_known
                 && other.limit.is_none()
                 && !other_kept.unconditional
                 && other_kept.fingerprint == kept[index].fingerprint;
-            let takes_all = (other_kept.unconditional && covers) || asks_the_same;
             let ends = match other.actions.last() {
-                Some(Action::Reject(_) | Action::Defer(_) | Action::Discard(_)) => other.stage <= rule.stage,
-                Some(Action::Accept) => same_file && other.stage == rule.stage,
+                Some(Action::Reject(_) | Action::Defer(_) | Action::Discard(_)) => true,
+                Some(Action::Accept) => same_file,
                 _ => false,
             };
-            other.mode == Mode::Enforce && !other.disabled && takes_all && ends
+            let takes_all = (other_kept.unconditional && covers) || asks_the_same;
+            is_enforced(other) && other.stage == rule.stage && takes_all && ends
         });
         if let Some((other, _)) = earlier {
             let message = format!(
@@ -322,4 +376,57 @@ pub(super) fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
         }
     }
     remarks
+}
+
+fn is_enforced(rule: &Rule) -> bool {
+    rule.mode == Mode::Enforce && !rule.disabled
+}
+
+/// Enforced rules that ask for tags or points which only rules in observe give:
+/// in what is enforced there are none.
+pub(super) fn only_observed(policy: &Policy) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    for (index, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| is_enforced(rule)) {
+        let mut checks = Vec::new();
+        rule.condition.each_check(&mut |check| checks.push(check));
+        policy.files[rule.file].guard.each_check(&mut |check| checks.push(check));
+        for check in checks.into_iter().filter(|check| check.reads_known()) {
+            let giving: Vec<_> =
+                policy.rules.iter().take(index).filter(|other| gives(other, check)).collect();
+            if giving.is_empty() || giving.iter().any(|other| is_enforced(other)) {
+                continue;
+            }
+            let names: Vec<_> = giving.iter().map(|other| format!("`{}`", other.name)).collect();
+            let what = match check.tags() {
+                [] => "the score".to_owned(),
+                tags => {
+                    let names: Vec<_> =
+                        tags.iter().map(|tag| format!("`{}`", policy.tag_name(*tag))).collect();
+                    format!("tag {}", names.join(" or "))
+                }
+            };
+            let message = format!(
+                "`{}` is enforced, but {what} comes only from rules that are not: {}",
+                rule.name,
+                names.join(", ")
+            );
+            remarks.push(Remark::new(index, rule.place, message));
+        }
+    }
+    remarks
+}
+
+/// Whether a rule sets a tag that the check asks for, or gives it points.
+fn gives(rule: &Rule, check: &AnyCheck) -> bool {
+    let mut found = false;
+    for action in &rule.actions {
+        action.each(&mut |action| {
+            found |= match action {
+                Action::Score(_) => matches!(check, AnyCheck::Score(_)),
+                Action::Tag(tags) => tags.iter().any(|tag| check.tags().contains(tag)),
+                _ => false,
+            };
+        });
+    }
+    found
 }

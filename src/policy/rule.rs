@@ -202,19 +202,37 @@ fn check_listed(condition: &Condition, actions: &[(Action, Place)], cx: &mut Loa
             _ => {}
         });
         for to in wanted {
-            let fitting = matched_lists(condition).iter().filter(|list| list.to() == Some(to)).count();
-            if fitting != 1 {
-                let found = if fitting == 0 { "asks none" } else { "asks several" };
-                cx.mistake(
-                    *place,
-                    format!(
-                        "as_listed needs one list with `to: {}` under `when`; this rule {found}",
-                        to.word()
-                    ),
-                );
+            let fits = |list: &Arc<List>| list.to() == Some(to);
+            let fitting = matched_lists(condition).into_iter().filter(fits).count();
+            if fitting == 1 {
+                continue;
             }
+            let found = if fitting == 0 { astray(condition, fits) } else { "asks several".to_owned() };
+            let message =
+                format!("as_listed needs one list with `to: {}` under `when`; this rule {found}", to.word());
+            cx.mistake(*place, message);
         }
     }
+}
+
+/// Where the list stands that was probably meant, and why it is not.
+fn astray(condition: &Condition, fits: impl Fn(&Arc<List>) -> bool) -> String {
+    let mut found = None;
+    condition.each_check(&mut |check| {
+        let of_fields = match check {
+            AnyCheck::Header(header) => header.lists_of_fields(),
+            _ => Vec::new(),
+        };
+        let loose = check.listed().into_iter().find(&fits).map(|list| {
+            format!("asks `{}` only under any, not or unless, where it need not have matched", list.name())
+        });
+        let of_field = of_fields.into_iter().find(&fits).map(|list| {
+            let name = list.name();
+            format!("asks `{name}` about the text of a field: header: {{in: …}} asks lists `of: header` about whole lines")
+        });
+        found = found.take().or(loose).or(of_field);
+    });
+    found.unwrap_or_else(|| "asks none".into())
 }
 
 /// A value without its places, to compare two.

@@ -8,6 +8,7 @@ use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::values::Loader;
 use crate::yaml::Place;
+use std::borrow::Cow;
 
 /// A filled text never grows beyond this, whatever its parts are.
 const MAX_FILLED_BYTES: usize = 4096;
@@ -26,7 +27,7 @@ enum Part {
 }
 
 /// What the engine gives to every text.
-pub(super) const ALWAYS: [&str; 5] = ["id", "rule", "reasons", "score", "queue_id"];
+pub(super) const ALWAYS: [&str; 4] = ["id", "rule", "reasons", "score"];
 
 impl Template {
     /// Reads a text; `variables` are those of the rule's checks. Braces that
@@ -83,17 +84,25 @@ impl Template {
         self.parts.iter().any(|part| matches!(part, Part::Bound(bound) if bound == name))
     }
 
+    /// The facts it shows.
+    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Fact(fact) => Some(*fact),
+            Part::Bound(_) | Part::Text(_) => None,
+        })
+    }
+
     /// What is not known becomes nothing.
     pub fn fill(&self, facts: &Facts, bindings: &Bindings) -> String {
         let mut filled = String::new();
         for part in &self.parts {
             let value = match part {
-                Part::Text(text) => text.as_str(),
-                Part::Fact(fact) => facts.text(*fact).unwrap_or_default(),
+                Part::Text(text) => Cow::from(text),
+                Part::Fact(fact) => facts.shown(*fact),
                 Part::Bound(name) => bindings
                     .iter()
                     .find(|(bound, _)| bound == name)
-                    .map(|(_, value)| value.as_str())
+                    .map(|(_, value)| Cow::from(value))
                     .unwrap_or_default(),
             };
             let room = MAX_FILLED_BYTES.saturating_sub(filled.len());
@@ -167,6 +176,22 @@ mod tests {
             ("{queue_id}.", "."),
         ] {
             assert_eq!(parse(text, &["used"]).unwrap().fill(&facts, &bindings), expected);
+        }
+    }
+
+    #[test]
+    fn several_recipients_are_told_by_their_number() {
+        for (recipients, expected) in [
+            (&["a@x.test"][..], "a@x.test x.test"),
+            (&["a@x.test", "b@y.test", "c@x.test"], "3 recipients 3 recipients"),
+            (&[], " "),
+        ] {
+            let mut facts = Facts::default();
+            facts.recipients.extend(recipients.iter().map(ToString::to_string));
+            let text = parse("{recipient} {recipient_domain}", &[]).unwrap();
+            assert_eq!(text.fill(&facts, &Vec::new()), expected);
+            facts.set(Fact::Recipient, "postmaster");
+            assert_eq!(text.fill(&facts, &Vec::new()), "postmaster ");
         }
     }
 

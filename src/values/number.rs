@@ -3,6 +3,7 @@
 
 use super::Loader;
 use super::Lookup;
+use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::lists::ListValue;
 use crate::lists::To;
@@ -43,7 +44,8 @@ impl NumberTest {
 
     pub fn parse(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Self> {
         let Some(entries) = node.as_map() else {
-            let numbers: Vec<_> = node.items().iter().map(|item| number(item, what, cx)).collect();
+            let items = cx.some_items(node, what)?;
+            let numbers: Vec<_> = items.iter().map(|item| number(item, what, cx)).collect();
             return numbers.into_iter().collect::<Option<Vec<_>>>().map(Self::OneOf);
         };
         let fine = cx.only_keys(entries, &Self::OPTIONS, what);
@@ -61,7 +63,23 @@ impl NumberTest {
             };
             bounds.push((relation, bound(&entry.value, what, cx)?));
         }
+        if is_contradiction(&bounds) {
+            cx.mistake(node.place, format!("{what} has bounds that exclude each other: no number fits"));
+            return None;
+        }
         fine.then_some(Self::Within(bounds))
+    }
+
+    /// Which facts its bounds are looked up by.
+    pub fn reads(&self) -> Vec<Fact> {
+        let Self::Within(bounds) = self else {
+            return Vec::new();
+        };
+        let lookup = |bound: &Bound| match bound {
+            Bound::Listed(lookup, _) => lookup.of,
+            Bound::Number(_) => None,
+        };
+        bounds.iter().filter_map(|(_, bound)| lookup(bound)).collect()
     }
 
     pub fn matches(&self, value: f64, facts: &Facts) -> bool {
@@ -93,6 +111,22 @@ impl Bound {
             },
         }
     }
+}
+
+/// Whether no number is within bounds that are numbers themselves.
+fn is_contradiction(bounds: &[(Relation, Bound)]) -> bool {
+    let fixed = |(relation, bound): &(Relation, Bound)| match bound {
+        Bound::Number(number) => Some((*relation, *number)),
+        Bound::Listed(..) => None,
+    };
+    let bounds: Vec<_> = bounds.iter().filter_map(fixed).collect();
+    bounds.iter().any(|&(low, above)| {
+        bounds.iter().any(|&(high, below)| match (low, high) {
+            (Relation::AtLeast, Relation::AtMost) => above > below,
+            (Relation::AtLeast | Relation::Over, Relation::AtMost | Relation::Under) => above >= below,
+            _ => false,
+        })
+    })
 }
 
 fn bound(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Bound> {

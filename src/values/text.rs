@@ -6,6 +6,7 @@ use super::Lookup;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Kind as FactKind;
+use crate::lists::Hit;
 use crate::lists::Kind;
 use crate::lists::List;
 use crate::lists::ListValue;
@@ -92,6 +93,11 @@ impl TextTest {
         }
     }
 
+    /// The entry of the first list with such values that has the text.
+    pub fn hit(&self, to: To, value: &Query<'_>) -> Option<Hit> {
+        self.lists().filter(|list| list.to() == Some(to)).find_map(|list| list.lookup(&as_asked(list, value)))
+    }
+
     /// The names of captures and values that a match gives to texts: only those
     /// that every way gives.
     pub fn variables(&self) -> Vec<String> {
@@ -117,7 +123,7 @@ impl TextTest {
             .collect()
     }
 
-    /// The lists with actions as values, for `as_listed`.
+    /// The lists it asks, for `as_listed`.
     pub fn lists(&self) -> impl Iterator<Item = &Arc<List>> {
         let ways = match self {
             Self::AnyOf(ways) => ways.as_slice(),
@@ -142,6 +148,20 @@ impl Way {
             Self::Pattern(pattern) => pattern.matches(value),
             Self::SameAs(fact) => facts.folded(*fact).is_some_and(|other| other == value.folded),
             Self::Within(fact) => facts.folded(*fact).is_some_and(|domain| is_within(value.folded, domain)),
+        }
+    }
+
+    /// The values of what it gives to texts: an expression its groups, a list
+    /// its entry.
+    pub fn bind(&self, value: &Query<'_>, bindings: &mut Vec<(String, String)>) {
+        match self {
+            Self::Pattern(pattern) if pattern.is_regex() => bindings.extend(pattern.captures(value)),
+            Self::Listed(list) => {
+                if let Some(hit) = list.lookup(&as_asked(list, value)) {
+                    hit.bind(bindings);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -195,7 +215,8 @@ pub fn subject(kind: FactKind) -> Subject {
 }
 
 fn patterns(node: &Node, name: &str, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Way>> {
-    let found: Vec<_> = node.items().iter().map(|item| pattern(item, name, subject, cx)).collect();
+    let items = cx.some_items(node, name)?;
+    let found: Vec<_> = items.iter().map(|item| pattern(item, name, subject, cx)).collect();
     found.into_iter().collect()
 }
 
@@ -224,12 +245,18 @@ fn pattern(node: &Node, name: &str, subject: Subject, cx: &mut Loader<'_>) -> Op
 }
 
 fn listed(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Way>> {
-    let found: Vec<_> = node.items().iter().map(|item| list(item, subject, cx).map(Way::Listed)).collect();
+    Some(lists(node, subject, cx)?.into_iter().map(Way::Listed).collect())
+}
+
+/// `in:`, a list's name or several.
+pub fn lists(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Arc<List>>> {
+    let items = cx.some_items(node, "in")?;
+    let found: Vec<_> = items.iter().map(|item| list(item, subject, cx)).collect();
     found.into_iter().collect()
 }
 
 /// A list by its name, which must be one of the subject.
-pub fn list(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Arc<List>> {
+fn list(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Arc<List>> {
     let name = cx.text(node, "the name of a list")?;
     let list = match cx.lists.get(name) {
         Ok(list) => Arc::clone(list),

@@ -1,17 +1,16 @@
 //! The mail of a test: an ordinary inbound one but for what is given.
 
 use super::moment;
+use crate::engine::usual_direction;
 use crate::facts::DayTime;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Marks;
 use crate::facts::NULL_SENDER;
 use crate::facts::Reason;
-use crate::lists::Registry;
 use crate::message::Message;
 use crate::policy::Given;
 use crate::policy::Policy;
-use crate::values::query;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +25,7 @@ const ORDINARY: &[(Fact, &str)] = &[
     (Fact::Listener, "default"),
     (Fact::HeloName, "mail.sender.example"),
     (Fact::ProtocolName, "esmtp"),
+    (Fact::EncryptionKeysize, "0"),
     (Fact::Sender, "someone@sender.example"),
 ];
 
@@ -70,6 +70,10 @@ impl Mail {
             facts.set(*fact, value);
         }
         apply(&given.facts, &mut facts);
+        let is_encrypted = facts.is_known(Fact::EncryptionProtocol) || facts.is_known(Fact::EncryptionCipher);
+        if is_encrypted && facts.number(Fact::EncryptionKeysize) == Some(0) {
+            facts.unset(Fact::EncryptionKeysize);
+        }
         if !given.facts.iter().any(|(fact, _)| *fact == Fact::Direction) {
             facts.set(Fact::Direction, usual_direction(&facts, &policy.lists));
         }
@@ -97,10 +101,7 @@ impl Mail {
         let refused = self.recipients.len() - accepted.len();
         facts.set_number(Fact::RecipientCount, accepted.len() as u64);
         facts.set_number(Fact::RefusedRecipients, refused as u64);
-        match accepted.as_slice() {
-            [only] => facts.set(Fact::Recipient, only),
-            _ => facts.unset(Fact::Recipient),
-        }
+        facts.unset(Fact::Recipient);
         facts.recipients = accepted;
         self.given_again(facts, &[Fact::RecipientCount, Fact::RefusedRecipients]);
     }
@@ -134,15 +135,6 @@ fn apply(given: &[(Fact, Option<String>)], facts: &mut Facts) {
             None => facts.unset(*fact),
         }
     }
-}
-
-/// The direction of mail that came over the network: outbound from those who
-/// logged in and from local.networks, else inbound.
-pub fn usual_direction(facts: &Facts, lists: &Registry) -> &'static str {
-    let ours = lists.get("local.networks").ok();
-    let client = query(facts, Fact::ClientAddress);
-    let is_ours = ours.zip(client).is_some_and(|(list, client)| list.contains(&client));
-    if is_ours || facts.is_known(Fact::SaslUsername) { "outbound" } else { "inbound" }
 }
 
 /// Given tags and points are the connection's.
