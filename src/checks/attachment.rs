@@ -69,13 +69,8 @@ impl Check for Attachment {
             match option.key.as_str() {
                 "name" => names.push(TextTest::parse(&option.value, "name", Subject::Filename, cx)?),
                 "in" => {
-                    let lists: Vec<_> = option
-                        .value
-                        .items()
-                        .iter()
-                        .map(|item| crate::values::list(item, Subject::Filename, cx).map(Way::Listed))
-                        .collect();
-                    names.push(TextTest::AnyOf(lists.into_iter().collect::<Option<_>>()?));
+                    let lists = crate::values::lists(&option.value, Subject::Filename, cx)?;
+                    names.push(TextTest::AnyOf(lists.into_iter().map(Way::Listed).collect()));
                 }
                 _ => {}
             }

@@ -91,9 +91,7 @@ impl Check for Header {
         };
         if let Some(lists) = node.get("in") {
             cx.only_keys(options, Self::OPTIONS, "header");
-            let lists: Vec<_> =
-                lists.items().iter().map(|item| crate::values::list(item, Subject::Header, cx)).collect();
-            let lists = lists.into_iter().collect::<Option<Vec<_>>>()?;
+            let lists = crate::values::lists(lists, Subject::Header, cx)?;
             return Some(Self { test: Test::Listed(lists) });
         }
         if options.is_empty() {

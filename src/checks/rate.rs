@@ -351,7 +351,7 @@ fn part(node: &Node, cx: &mut Loader<'_>) -> Option<Part> {
 fn limits(node: &Node, cx: &mut Loader<'_>) -> Option<Arc<Limits>> {
     let mut fine = true;
     let mut texts = Vec::new();
-    for item in node.items() {
+    for item in cx.some_items(node, "limits")? {
         let text = cx.text(item, "a limit")?;
         if let Err(message) = text.parse::<Limits>() {
             cx.mistake(item.place, message);

@@ -47,8 +47,8 @@ impl Check for Tag {
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let (node, quantifier) = Quantifier::split(&entry.value, "tag", cx);
-        let names: Vec<_> =
-            node.items().iter().map(|item| cx.text(item, "a tag").map(str::to_owned)).collect();
+        let items = cx.some_items(node, "tag")?;
+        let names: Vec<_> = items.iter().map(|item| cx.text(item, "a tag").map(str::to_owned)).collect();
         let names: Vec<String> = names.into_iter().collect::<Option<_>>()?;
         let tags = names.iter().map(|name| cx.tag(name)).collect();
         Some(Self { tags, names, quantifier, place: entry.key_place })

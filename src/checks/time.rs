@@ -51,6 +51,14 @@ impl Check for Time {
             return None;
         };
         let mut fine = cx.only_keys(options, Self::OPTIONS, "time");
+        let asked: Vec<_> = options.iter().filter(|option| option.key != "zone").collect();
+        if asked.is_empty() {
+            cx.mistake(entry.value.place, "time needs one of hours, days, dates");
+            return None;
+        }
+        for option in asked {
+            fine &= cx.some_items(&option.value, &option.key).is_some();
+        }
         let mut read = |key: &str, parse: &dyn Fn(&str) -> Option<()>, example: &str| {
             for item in entry.value.get(key).map(Node::items).unwrap_or_default() {
                 let text = item.as_text().unwrap_or_default();
@@ -114,7 +122,8 @@ fn within_hours(now: civil::Time, (from, to): (civil::Time, civil::Time)) -> boo
 
 fn hours(text: &str) -> Option<(civil::Time, civil::Time)> {
     let (from, to) = text.split_once('-')?;
-    Some((clock(from)?, clock(to)?))
+    let (from, to) = (clock(from)?, clock(to)?);
+    (from != to).then_some((from, to))
 }
 
 /// `06:00`; `24:00` is the end of the day.
@@ -175,7 +184,7 @@ mod tests {
     fn mistakes_show_an_example() {
         wrong("time: {hours: 3-4}", &["`3-4` is not hours such as 06:00-20:00"]);
         wrong("time: {days: [mon, funday]}", &["`funday` is not days such as sat or mon-fri"]);
-        wrong("time: {zone: Mars/Base}", &["`Mars/Base` is not a time zone such as Europe/Berlin"]);
+        wrong("time: {days: sat, zone: Mars/Base}", &["`Mars/Base` is not a time zone such as Europe/Berlin"]);
         wrong("time: night", &["time needs one of hours, days, dates"]);
         wrong("time: {hour: 3}", &["unknown option `hour` of time; did you mean `hours`?"]);
     }

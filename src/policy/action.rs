@@ -496,7 +496,7 @@ fn score(node: &Node, cx: &mut Loader<'_>) -> Option<Change> {
 
 fn tags(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<TagId>> {
     let mut tags = Vec::new();
-    for item in node.items() {
+    for item in cx.some_items(node, "tag")? {
         let name = cx.text(item, "a tag")?;
         let plain = !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));

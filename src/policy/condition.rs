@@ -6,6 +6,7 @@ use crate::checks::Context;
 use crate::checks::Needs;
 use crate::checks::Truth;
 use crate::values::Loader;
+use crate::values::empty;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use crate::yaml::Place;
@@ -53,10 +54,10 @@ pub(super) fn read(when: Option<&Node>, unless: Option<&Node>, guard: bool, cx: 
     let mut parts = Vec::new();
     if let Some(node) = when {
         let under = if guard { Under::Guard } else { Under::When };
-        parts.extend(reader.checks(node, under, cx));
+        parts.extend(reader.checks(node, "when", under, cx));
     }
     if let Some(node) = unless {
-        let none = reader.checks(node, Under::Unless, cx);
+        let none = reader.checks(node, "unless", Under::Unless, cx);
         if !none.is_empty() {
             parts.push(Condition::NoneOf(none));
         }
@@ -75,9 +76,13 @@ impl Reader {
         self.fine = false;
     }
 
-    /// `CHECKS`: an item or a list of items.
-    fn checks(&mut self, node: &Node, under: Under, cx: &mut Loader<'_>) -> Vec<Condition> {
+    /// `CHECKS`: an item or a list of items, below `word`.
+    fn checks(&mut self, node: &Node, word: &str, under: Under, cx: &mut Loader<'_>) -> Vec<Condition> {
         match &node.value {
+            Value::Seq(items) if items.is_empty() => {
+                self.wrong(node.place, empty(word), cx);
+                Vec::new()
+            }
             Value::Seq(items) => items.iter().filter_map(|item| self.item(item, under, true, cx)).collect(),
             _ => self.item(node, under, false, cx).into_iter().collect(),
         }
@@ -123,18 +128,18 @@ impl Reader {
     fn entry(&mut self, entry: &Entry, under: Under, cx: &mut Loader<'_>) -> Option<Condition> {
         let inner = |inner: Under| if under == Under::When || under == Under::Guard { inner } else { under };
         match entry.key.as_str() {
-            "any" => Some(Condition::Any(self.checks(&entry.value, inner(Under::Any), cx))),
+            "any" => Some(Condition::Any(self.checks(&entry.value, "any", inner(Under::Any), cx))),
             "all" => {
                 // Under `any` or `unless`, a map of several is what `all` is for.
                 let parts = match &entry.value.value {
                     Value::Map(entries) => {
                         entries.iter().filter_map(|entry| self.entry(entry, under, cx)).collect()
                     }
-                    _ => self.checks(&entry.value, under, cx),
+                    _ => self.checks(&entry.value, "all", under, cx),
                 };
                 Some(Condition::All(parts))
             }
-            "not" => Some(Condition::NoneOf(self.checks(&entry.value, inner(Under::Not), cx))),
+            "not" => Some(Condition::NoneOf(self.checks(&entry.value, "not", inner(Under::Not), cx))),
             "when" | "unless" => {
                 let message =
                     format!("`{}` stands beside the rule's name, not inside a condition", entry.key);

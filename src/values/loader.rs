@@ -32,6 +32,17 @@ impl Loader<'_> {
         TagId::try_from(at).unwrap_or(TagId::MAX)
     }
 
+    /// The items of a list, or the one that stands for it; a mistake when there
+    /// are none: nothing would match, or everything.
+    pub fn some_items<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
+        let items = node.items();
+        if items.is_empty() {
+            self.mistake(node.place, empty(what));
+            return None;
+        }
+        Some(items)
+    }
+
     /// The text of a scalar; a mistake when it is a list or a map.
     pub fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         let text = node.as_text();
@@ -71,6 +82,11 @@ impl Loader<'_> {
         }
         all
     }
+}
+
+/// What is said of a list with nothing in it.
+pub fn empty(what: &str) -> String {
+    format!("`{what}` has an empty list: give it a value, or leave it out")
 }
 
 /// `; did you mean …?` when a known name is near enough, else nothing.

@@ -8,6 +8,7 @@ mod text;
 mod words;
 
 pub use loader::Loader;
+pub use loader::empty;
 pub use loader::near;
 pub use lookup::Lookup;
 pub use lookup::query;
@@ -16,6 +17,6 @@ pub use number::number;
 pub use text::TextTest;
 pub use text::Way;
 pub use text::as_asked;
-pub use text::list;
+pub use text::lists;
 pub use text::subject;
 pub use words::WordTest;

@@ -44,7 +44,8 @@ impl NumberTest {
 
     pub fn parse(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Self> {
         let Some(entries) = node.as_map() else {
-            let numbers: Vec<_> = node.items().iter().map(|item| number(item, what, cx)).collect();
+            let items = cx.some_items(node, what)?;
+            let numbers: Vec<_> = items.iter().map(|item| number(item, what, cx)).collect();
             return numbers.into_iter().collect::<Option<Vec<_>>>().map(Self::OneOf);
         };
         let fine = cx.only_keys(entries, &Self::OPTIONS, what);
@@ -61,6 +62,10 @@ impl NumberTest {
                 continue;
             };
             bounds.push((relation, bound(&entry.value, what, cx)?));
+        }
+        if is_contradiction(&bounds) {
+            cx.mistake(node.place, format!("{what} has bounds that exclude each other: no number fits"));
+            return None;
         }
         fine.then_some(Self::Within(bounds))
     }
@@ -106,6 +111,22 @@ impl Bound {
             },
         }
     }
+}
+
+/// Whether no number is within bounds that are numbers themselves.
+fn is_contradiction(bounds: &[(Relation, Bound)]) -> bool {
+    let fixed = |(relation, bound): &(Relation, Bound)| match bound {
+        Bound::Number(number) => Some((*relation, *number)),
+        Bound::Listed(..) => None,
+    };
+    let bounds: Vec<_> = bounds.iter().filter_map(fixed).collect();
+    bounds.iter().any(|&(low, above)| {
+        bounds.iter().any(|&(high, below)| match (low, high) {
+            (Relation::AtLeast, Relation::AtMost) => above > below,
+            (Relation::AtLeast | Relation::Over, Relation::AtMost | Relation::Under) => above >= below,
+            _ => false,
+        })
+    })
 }
 
 fn bound(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Bound> {

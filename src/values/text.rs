@@ -215,7 +215,8 @@ pub fn subject(kind: FactKind) -> Subject {
 }
 
 fn patterns(node: &Node, name: &str, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Way>> {
-    let found: Vec<_> = node.items().iter().map(|item| pattern(item, name, subject, cx)).collect();
+    let items = cx.some_items(node, name)?;
+    let found: Vec<_> = items.iter().map(|item| pattern(item, name, subject, cx)).collect();
     found.into_iter().collect()
 }
 
@@ -244,12 +245,18 @@ fn pattern(node: &Node, name: &str, subject: Subject, cx: &mut Loader<'_>) -> Op
 }
 
 fn listed(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Way>> {
-    let found: Vec<_> = node.items().iter().map(|item| list(item, subject, cx).map(Way::Listed)).collect();
+    Some(lists(node, subject, cx)?.into_iter().map(Way::Listed).collect())
+}
+
+/// `in:`, a list's name or several.
+pub fn lists(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Vec<Arc<List>>> {
+    let items = cx.some_items(node, "in")?;
+    let found: Vec<_> = items.iter().map(|item| list(item, subject, cx)).collect();
     found.into_iter().collect()
 }
 
 /// A list by its name, which must be one of the subject.
-pub fn list(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Arc<List>> {
+fn list(node: &Node, subject: Subject, cx: &mut Loader<'_>) -> Option<Arc<List>> {
     let name = cx.text(node, "the name of a list")?;
     let list = match cx.lists.get(name) {
         Ok(list) => Arc::clone(list),

@@ -28,10 +28,15 @@ impl WordTest {
             None => node,
             Some(entries) => {
                 cx.only_keys(entries, &["is"], name);
-                node.get("is")?
+                let Some(is) = node.get("is") else {
+                    cx.mistake(node.place, format!("{name} needs a word, or is: WORDS"));
+                    return None;
+                };
+                is
             }
         };
-        let found: Vec<_> = node.items().iter().map(|item| word(item, name, words, cx)).collect();
+        let items = cx.some_items(node, name)?;
+        let found: Vec<_> = items.iter().map(|item| word(item, name, words, cx)).collect();
         found.into_iter().collect::<Option<Vec<_>>>().map(Self::OneOf)
     }
 
