@@ -154,6 +154,17 @@ pub enum Count {
     Recipients,
 }
 
+impl Count {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Connections => "connections",
+            Self::Messages => "messages",
+            Self::Recipients => "recipients",
+        }
+    }
+}
+
 /// What a check says of itself when it has been read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Needs {

@@ -304,6 +304,8 @@ fn finish(
         let limit = rule.limit.as_ref().and_then(|(check, _)| match check {
             AnyCheck::Rate(rate) => {
                 let name = rate.bucket.clone().unwrap_or_else(|| format!("rule {}", rule.name));
+                // Bytes are not counted among messages.
+                let name = format!("{} of {name}", rate.count.word());
                 Some(Limit { rate: rate.clone(), bucket: bucket(&mut buckets, name) })
             }
             _ => None,
