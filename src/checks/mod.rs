@@ -163,6 +163,15 @@ impl Count {
             Self::Recipients => "recipients",
         }
     }
+
+    /// When there begins to be something to count.
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::Connections => Stage::Connect,
+            Self::Bytes | Self::Messages => Stage::Mail,
+            Self::Recipients => Stage::Rcpt,
+        }
+    }
 }
 
 /// What a check says of itself when it has been read.
