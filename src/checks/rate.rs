@@ -16,7 +16,10 @@
 //!   100 in any hour; `none`; or `{list: NAME, of: ATTRIBUTE, else: …}`, where `of`
 //!   may be left out: the key.
 //! - `count` (default `recipients`): `recipients`, `messages`, `bytes` (as
-//!   announced, until the message is there) or `connections`.
+//!   announced, until the message is there) or `connections`. Without the milter a
+//!   client that comes again from the port it had before is taken for the same
+//!   connection, so whoever keeps his port is not counted: `connections` is exact
+//!   only where Postfix also asks the milter.
 //! - `bucket` (default: the rule's own): a name; rules that give the same one and
 //!   `count` the same share their counters: what one of them lets through counts
 //!   for all of them, and once, however many of them asked about it.
