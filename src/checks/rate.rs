@@ -15,8 +15,10 @@
 //!   20` for a bucket smaller than the rate; `100/1h strict` for never more than
 //!   100 in any hour; `none`; or `{list: NAME, of: ATTRIBUTE, else: …}`, where `of`
 //!   may be left out: the key.
-//! - `count` (default `recipients`): `recipients`, `messages`, `bytes` (as
-//!   announced, until the message is there) or `connections`. Without the milter a
+//! - `count` (default `recipients`): `recipients`, `messages`, `bytes` or
+//!   `connections`. Bytes are those announced at MAIL, and the rest once the size is
+//!   known: at END-OF-MESSAGE (`smtpd_end_of_data_restrictions`), or by the milter if
+//!   a rule reads the body. Without the milter a
 //!   client that comes again from the port it had before is taken for the same
 //!   connection, so whoever keeps his port is not counted: `connections` is exact
 //!   only where Postfix also asks the milter.

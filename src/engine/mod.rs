@@ -9,12 +9,14 @@ mod act;
 mod charge;
 mod memo;
 mod rehearse;
+mod size;
 mod walk;
 
 pub use rehearse::Failure;
 pub use rehearse::Rehearsed;
 pub use rehearse::rehearse;
 pub use rehearse::usual_direction;
+pub use size::settle_size;
 pub use walk::Trace;
 
 use crate::checks::Answered;

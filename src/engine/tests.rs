@@ -289,6 +289,41 @@ async fn a_message_to_recipients_of_two_rules_with_one_bucket_is_one_message() {
 }
 
 #[tokio::test]
+async fn a_size_that_is_told_late_is_charged_once_and_not_of_what_is_refused() {
+    // charge, refused, the size then told: how much is used of each bucket.
+    for (charge, is_refused, size, expected) in [
+        ("accepted", false, 700, 700),
+        ("accepted", false, 0, 1),
+        ("accepted", true, 700, 1),
+        ("attempts", true, 700, 700),
+    ] {
+        let mut bench = Bench::new(&format!(
+            "rules:
+  - {{name: a, when: {{rate: {{key: sender, count: bytes, limits: [1/1h strict], bucket: b, charge: {charge}}}}}, then: {{log: \"{{used}}\"}}}}
+  - {{name: b, when: {{rate: {{key: sender, count: bytes, limits: [1/1d strict], bucket: b, charge: {charge}}}}}, then: {{log: \"{{used}}\"}}}}
+"
+        ));
+        let facts = "sender=s@b.test recipient=a@b.test";
+        bench.rcpt(facts).await;
+        bench.rcpt(facts).await;
+        let store =
+            Store { state: &bench.state, now: bench.now, deadline: Duration::from_secs(5), charges: true };
+        for _ in 0..2 {
+            settle_size(&mut bench.recall, size, is_refused, store).await;
+        }
+        bench.recall.end_transaction();
+        let decided = bench.ask(Stage::Rcpt, facts, true).await;
+        let used: Vec<_> = decided.verdict.effects.iter().map(|done| format!("{:?}", done.effect)).collect();
+        let with_this = expected + 1;
+        assert_eq!(
+            used,
+            [format!("Log(\"{with_this}\")"), format!("Log(\"{with_this}\")")],
+            "{charge} {is_refused} {size}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_limit_that_refuses_nothing_counts_on() {
     for mode in ["enforce", "observe"] {
         let mut bench = Bench::new(&format!(
