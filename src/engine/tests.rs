@@ -272,6 +272,27 @@ async fn rules_that_share_a_bucket_charge_it_once() {
 }
 
 #[tokio::test]
+async fn a_reload_leaves_each_limit_its_counters() {
+    let rule = |name: &str| {
+        format!("  - {{name: {name}, when: {{rate: {{key: sender, limits: [1/1h]}}}}, then: defer}}\n")
+    };
+    let facts = "sender=s@b.test recipient=a@b.test";
+    for (before, after, expected) in [
+        (vec!["kept"], vec!["new", "kept"], "defer"),
+        (vec!["gone", "kept"], vec!["kept"], "defer"),
+        (vec!["gone"], vec!["new"], "accept"),
+    ] {
+        let policy =
+            |names: &[&str]| format!("rules:\n{}", names.iter().map(|name| rule(name)).collect::<String>());
+        let mut bench = Bench::new(&policy(&before));
+        assert_eq!(bench.mail(facts).await.0, "accept");
+        let reloaded = Bench::new(&policy(&after));
+        bench.policy = reloaded.policy;
+        assert_eq!(bench.mail(facts).await.0, expected, "{before:?} to {after:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_message_to_recipients_of_two_rules_with_one_bucket_is_one_message() {
     let mut bench = Bench::new(
         "rules:

@@ -290,7 +290,7 @@ fn finish(
     check_trial_names(&files, &written, &sources, &mut found);
     let mut policy = Policy { generation: options.generation, lists: registry, tags, ..Policy::default() };
     let mut idle: Vec<_> = options.enforce.iter().chain(&options.disable).cloned().collect();
-    let mut buckets = Vec::new();
+    let mut buckets = HashMap::new();
     let mut kept = Vec::new();
     for ((file, rule), placed) in written.into_iter().zip(&review.placed) {
         let file_name = &files[file].name;
@@ -330,7 +330,6 @@ fn finish(
         });
     }
     policy.files = files;
-    policy.buckets = buckets;
     for remark in review::unreachable(&policy, &kept) {
         let rule = &policy.rules[remark.rule];
         found.push(Mistake::at(&sources[rule.file], remark.place, remark.message));
@@ -352,12 +351,18 @@ pub(super) struct Kept {
     pub fingerprint: String,
 }
 
-fn bucket(buckets: &mut Vec<String>, name: String) -> u32 {
-    let at = buckets.iter().position(|known| *known == name).unwrap_or_else(|| {
-        buckets.push(name);
-        buckets.len() - 1
-    });
-    u32::try_from(at).unwrap_or(u32::MAX)
+/// The number under which a bucket is counted. It follows from the name, so that
+/// counters stay with their rule when a reload brings or takes others.
+fn bucket(buckets: &mut HashMap<u32, String>, name: String) -> u32 {
+    // FNV-1a: the same in every process; two names seldom meet, and then the later
+    // one is given the next number.
+    let mut number =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    while buckets.get(&number).is_some_and(|known| *known != name) {
+        number = number.wrapping_add(1);
+    }
+    buckets.insert(number, name);
+    number
 }
 
 /// A rule by its name, a file by its name with or without its ending.
