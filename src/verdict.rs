@@ -117,6 +117,11 @@ impl Verdict {
         self.refusal.is_some()
     }
 
+    /// Whether Postfix is told OK, from a file that allows it.
+    pub fn permits(&self) -> bool {
+        self.effects.iter().any(|done| done.effect == Effect::Permit)
+    }
+
     pub fn is_held(&self) -> bool {
         self.effects.iter().any(|done| matches!(done.effect, Effect::Hold(_)))
     }

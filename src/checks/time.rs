@@ -184,7 +184,10 @@ mod tests {
     fn mistakes_show_an_example() {
         wrong("time: {hours: 3-4}", &["`3-4` is not hours such as 06:00-20:00"]);
         wrong("time: {days: [mon, funday]}", &["`funday` is not days such as sat or mon-fri"]);
-        wrong("time: {days: sat, zone: Mars/Base}", &["`Mars/Base` is not a time zone such as Europe/Berlin"]);
+        wrong(
+            "time: {days: sat, zone: Mars/Base}",
+            &["`Mars/Base` is not a time zone such as Europe/Berlin"],
+        );
         wrong("time: night", &["time needs one of hours, days, dates"]);
         wrong("time: {hour: 3}", &["unknown option `hour` of time; did you mean `hours`?"]);
     }

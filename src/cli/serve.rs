@@ -124,7 +124,8 @@ struct Daemon {
     lists: Arc<ListCounters>,
     /// Of the last load that was tried.
     generation: u64,
-    config: Config,
+    /// What can't change without a restart.
+    started_with: Config,
 }
 
 async fn serve(
@@ -200,7 +201,7 @@ async fn serve(
     tracing::info!(rules, "ready; counters are kept in memory and begin anew with each start");
     ready.store(true, Relaxed);
     notify(NotifyState::Ready);
-    let daemon = Daemon { path, desk, metrics, lists, generation: 1, config };
+    let daemon = Daemon { path, desk, metrics, lists, generation: 1, started_with: config };
     daemon.run(&mut tasks, stopper, &ready).await?;
     // Last, so that /readyz could say that we were draining.
     let _ = stop_http.send(true);
@@ -240,11 +241,14 @@ impl Daemon {
                     tracing::info!(seconds = drain.as_secs(), "stopping; mail under way may end");
                     stopper.stop(drain);
                 }
-                ended = tasks.join_next() => {
-                    if ended.is_none() {
-                        return Ok(());
+                ended = tasks.join_next() => match ended {
+                    None => return Ok(()),
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        ready.store(false, Relaxed);
+                        tracing::error!(%error, "a socket is no longer listened on; restart gatepost");
                     }
-                }
+                },
             }
         }
     }
@@ -278,17 +282,17 @@ impl Daemon {
     }
 
     fn take_over(&mut self, config: Config, loaded: Loaded) {
-        let same_sockets = config.policy == self.config.policy
-            && config.milter == self.config.milter
-            && config.http == self.config.http;
-        if !same_sockets || config.deadline != self.config.deadline || config.state != self.config.state {
-            tracing::warn!("sockets, deadlines and the size of tables change only with a restart");
+        let now = &self.started_with;
+        let same_sockets =
+            config.policy == now.policy && config.milter == now.milter && config.http == now.http;
+        let same = same_sockets && config.deadline == now.deadline && config.state == now.state;
+        if !same || config.log != now.log {
+            tracing::warn!("sockets, deadlines, the size of tables and the log change only with a restart");
         }
         warn(&loaded, &config);
         let rules = loaded.policy.rules.len();
         self.lists = self.metrics.load_lists(names(&loaded.policy));
         self.desk.enforce(loaded.policy);
-        self.config = config;
         self.metrics.reloaded(Reload::Ok, Timestamp::now());
         tracing::info!(rules, generation = self.generation, "the new policy is in force");
     }

@@ -6,6 +6,7 @@
 use super::Desk;
 use super::Inquiry;
 use super::Peer;
+use super::report::marks;
 use super::report::ruling;
 use super::session::Before;
 use super::session::Session;
@@ -95,13 +96,14 @@ impl Desk {
         let Some(transaction) = session.transaction.as_mut() else {
             return PolicyAction::Dunno;
         };
-        match transaction.before(stage, &facts, peer.connection) {
+        match transaction.before(stage, &facts) {
             Some(Before::Again(action)) => return action,
             // Another list may carry what the first answer had no room for.
             Some(Before::Elsewhere(action)) => match action {
-                PolicyAction::Reject(_) | PolicyAction::Defer(_) | PolicyAction::DeferIfPermit(_) => {
-                    return action;
-                }
+                PolicyAction::Reject(_)
+                | PolicyAction::Defer(_)
+                | PolicyAction::DeferIfPermit(_)
+                | PolicyAction::Ok => return action,
                 _ => return transaction.outbox.next_policy_action(stage),
             },
             None => {}
@@ -120,7 +122,7 @@ impl Desk {
             _ => self.envelope(&facts, &mut session, stage).await,
         };
         if let Some(transaction) = session.transaction.as_mut() {
-            transaction.keep(stage, &facts, peer.connection, &action);
+            transaction.keep(stage, &facts, &peer.alive, &action);
             transaction.facts = Some(facts);
         }
         action
@@ -129,16 +131,18 @@ impl Desk {
     /// The session a request belongs to, made if there is none.
     fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
         let instance = facts.text(Fact::Instance);
-        let pid =
-            instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok()).or(peer.pid);
+        let pid = instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok());
         // A number that is no port would make one session of all who have it.
         let port = facts.number(Fact::ClientPort).and_then(|port| u16::try_from(port).ok());
         let key = match (facts.ip(Fact::ClientAddress), port) {
             (Some(ip), Some(port)) if port != 0 => Some(Key::Client(ip, port)),
             _ => None,
         };
-        let known = key.as_ref().and_then(|key| self.sessions.get(key));
-        let known = known.or_else(|| self.sessions.get(&Key::Pid(pid?)));
+        let known = match &key {
+            Some(key) => self.sessions.get(key),
+            // Only where there is no better key: other machines have such a process too.
+            None => self.sessions.get_of_process(pid.or(peer.pid), facts),
+        };
         let key = key.or_else(|| instance.map(|instance| Key::Instance(instance.into())));
         if let Some(handle) = known.or_else(|| self.sessions.get(key.as_ref()?)).filter(|_| !anew) {
             // A port is used again by another client process: another smtpd tells.
@@ -153,8 +157,9 @@ impl Desk {
         }
         let handle = Handle::new(tokio::sync::Mutex::new(Session { pid, ..Session::default() }));
         if let Some(key) = key {
-            let before = self.sessions.put(key, Arc::clone(&handle));
-            self.end_replaced(before);
+            for gone in self.sessions.put(key, Arc::clone(&handle)) {
+                self.end_replaced(&gone);
+            }
         }
         handle
     }
@@ -172,7 +177,7 @@ impl Desk {
         let (now, would) = ruling(&active.policy, &decided);
         if !now.is_plain() || would.is_some() {
             let transaction = Transaction::new(id, Arc::clone(&active));
-            self.tell(About::Client, &transaction, &facts, Some(&decided), now, would, "policy");
+            self.tell(About::Client, &transaction, &facts, &marks(&decided.known), now, would, "policy");
         }
         session.connection = Some(Arc::new(facts));
         refusal_action(&decided).unwrap_or_default()
@@ -220,7 +225,19 @@ impl Desk {
         }
         if refused || would.is_some() {
             let about = if stage == Stage::Rcpt { About::Recipient } else { About::Message };
-            self.tell(about, transaction, facts, Some(&decided), now.clone(), would.clone(), "policy");
+            self.tell(
+                about,
+                transaction,
+                facts,
+                &marks(&decided.known),
+                now.clone(),
+                would.clone(),
+                "policy",
+            );
+        }
+        if let Some((_, Refusal::Discard(_))) = &decided.verdict.refusal {
+            // It is the whole message that goes.
+            transaction.note(Some(now.clone()), None);
         }
         if refused {
             // What a refused recipient would have brought about concerns nobody else.
@@ -228,8 +245,12 @@ impl Desk {
             return refusal_action(&decided).unwrap_or_default();
         }
         transaction.note(Some(now), would);
-        self.log_effects(&active.policy, &decided, &id);
-        transaction.outbox.add(decided.verdict.effects);
+        let permits = decided.verdict.permits();
+        let added = transaction.outbox.add(decided.verdict.effects);
+        self.log_effects(&active.policy, &added, &id);
+        if permits {
+            return PolicyAction::Ok;
+        }
         transaction.outbox.next_policy_action(stage)
     }
 

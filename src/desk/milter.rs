@@ -11,6 +11,7 @@ use super::Inquiry;
 use super::MacroNames;
 use super::MilterNeeds;
 use super::Peer;
+use super::report::marks;
 use super::report::metric_stage;
 use super::report::ruling;
 use super::session::Session;
@@ -35,11 +36,13 @@ use crate::reply::Edit;
 use crate::reply::Ending;
 use crate::reply::MilterAnswer;
 use crate::reply::Reply;
-use crate::verdict::Effect;
 use crate::verdict::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// Recipients of one sendmail(1) mail that are decided before others get a turn.
+const YIELD_EVERY: usize = 16;
 
 /// One milter connection's events, in Postfix's order. Dropped without `close`,
 /// the session has broken off.
@@ -105,7 +108,9 @@ impl MilterSession {
         let began = Instant::now();
         self.view.connect(host, address, macros);
         self.view.facts.set(Fact::Listener, &self.peer.listener);
-        self.is_local = address.is_some_and(|address| address.port() == 0);
+        // As Postfix emulates a client for sendmail(1); XCLIENT can make others portless.
+        self.is_local = host == b"localhost"
+            && address.is_some_and(|address| address.port() == 0 && address.ip().is_loopback());
         let mut adopted = None;
         if let Some(address) = address.filter(|address| address.port() != 0) {
             let key = Key::Client(address.ip().to_canonical(), address.port());
@@ -121,12 +126,14 @@ impl MilterSession {
         let handle = adopted.unwrap_or_default();
         {
             let mut session = handle.lock().await;
-            session.pid = session.pid.or(self.peer.pid);
             session.milter = Some(Box::new(self.view.facts.clone()));
         }
         for key in &self.keys {
-            let before = self.desk.sessions.put(key.clone(), Arc::clone(&handle));
-            self.desk.end_replaced(before.filter(|before| !Arc::ptr_eq(before, &handle)));
+            for gone in self.desk.sessions.put(key.clone(), Arc::clone(&handle)) {
+                if !Arc::ptr_eq(&gone, &handle) {
+                    self.desk.end_replaced(&gone);
+                }
+            }
         }
         self.handle = Some(handle);
         self.answered(Stage::Connect, MilterAnswer::Continue, began)
@@ -158,10 +165,18 @@ impl MilterSession {
         if !joins {
             desk.begin_transaction(&mut session);
         }
-        let Some(transaction) = session.transaction.as_mut() else {
+        let Session { transaction: Some(transaction), generation, recall, .. } = &mut *session else {
             return MilterAnswer::Continue;
         };
         transaction.by_milter = true;
+        // After a reload there may be rules that want a header this connection was
+        // never to send: its mails keep the policy that it was negotiated for.
+        let (wants, has) = (transaction.active.policy.milter, self.negotiated.policy.milter);
+        if (wants.header && !has.header) || (wants.body && !has.body) {
+            transaction.active = Arc::clone(&self.negotiated);
+            *generation = self.negotiated.policy.generation;
+            *recall = Default::default();
+        }
         self.transaction = Some(transaction.id.clone());
         let scans = transaction.active.policy.milter.body;
         self.message = Some(Message::new(scans));
@@ -225,7 +240,7 @@ impl MilterSession {
                     About::Recipient,
                     transaction,
                     &facts,
-                    Some(&decided),
+                    &marks(&decided.known),
                     now.clone(),
                     would.clone(),
                     "milter",
@@ -233,11 +248,12 @@ impl MilterSession {
             }
             if decided.verdict.refuses() {
                 transaction.refuse(recipient);
+                self.desk.count_recipient(&decided, facts.text(Fact::Direction).unwrap_or_default());
                 return refusal_answer(&decided).unwrap_or_default();
             }
             transaction.note(Some(now), would);
-            self.desk.log_effects(&active.policy, &decided, &id);
-            transaction.outbox.add(decided.verdict.effects);
+            let added = transaction.outbox.add(decided.verdict.effects);
+            self.desk.log_effects(&active.policy, &added, &id);
             if !transaction.accept(recipient) {
                 recall.recipients.pop();
             }
@@ -367,8 +383,8 @@ impl MilterSession {
         transaction.note(None, would);
         let is_bounce = facts.text(Fact::Direction) == Some("bounce");
         let answer = self.answer(&decided, is_bounce);
-        self.desk.log_effects(&active.policy, &decided, &id);
-        transaction.outbox.add(decided.verdict.effects.clone());
+        let added = transaction.outbox.add(decided.verdict.effects.clone());
+        self.desk.log_effects(&active.policy, &added, &id);
         let (mut edits, impossible) = transaction.outbox.edits(&transaction.recipients);
         self.desk.tell_impossible(transaction, &impossible);
         let mut told = verdict_word(&answer, &edits);
@@ -400,9 +416,14 @@ impl MilterSession {
         active: &Active,
     ) -> Option<Decided> {
         recall.recipients.clear();
-        for recipient in transaction.recipients.clone() {
-            let mut facts = facts.clone();
-            facts.recipients.clear();
+        let mut one = facts.clone();
+        one.recipients.clear();
+        for (number, recipient) in transaction.recipients.clone().into_iter().enumerate() {
+            if number % YIELD_EVERY == YIELD_EVERY - 1 {
+                // Others live on this thread.
+                tokio::task::yield_now().await;
+            }
+            let mut facts = one.clone();
             facts.set(Fact::Recipient, &recipient);
             let id = &transaction.id;
             let asked = Inquiry { active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id };
@@ -415,8 +436,8 @@ impl MilterSession {
             }
             let (now, would) = ruling(&active.policy, &decided);
             transaction.note(Some(now).filter(|now| now.verdict == "hold"), would);
-            self.desk.log_effects(&active.policy, &decided, &transaction.id);
-            transaction.outbox.add(decided.verdict.effects);
+            let added = transaction.outbox.add(decided.verdict.effects);
+            self.desk.log_effects(&active.policy, &added, &transaction.id);
         }
         None
     }
@@ -428,8 +449,7 @@ impl MilterSession {
         if let Some(answer) = refusal_answer(decided) {
             return answer;
         }
-        let permits = decided.verdict.effects.iter().any(|done| done.effect == Effect::Permit);
-        if permits { MilterAnswer::Accept } else { MilterAnswer::Continue }
+        if decided.verdict.permits() { MilterAnswer::Accept } else { MilterAnswer::Continue }
     }
 
     /// The transaction ended: RSET, a new MAIL, or after each message.
@@ -467,8 +487,11 @@ impl MilterSession {
         self.transaction.is_some() && session.transaction.as_ref().map(|t| &t.id) == self.transaction.as_ref()
     }
 
-    /// Lets delegation see what the milter knows.
+    /// Lets delegation see what the milter knows, and keeps the session young.
     async fn share(&self) {
+        for key in &self.keys {
+            self.desk.sessions.get(key);
+        }
         if let Some(handle) = &self.handle {
             handle.lock().await.milter = Some(Box::new(self.view.facts.clone()));
         }
@@ -502,7 +525,9 @@ impl Drop for MilterSession {
             }
             if let Ok(mut session) = handle.try_lock() {
                 session.milter = None;
-                self.desk.end_transaction(&mut session, "aborted");
+                if self.is_current(&session) {
+                    self.desk.end_transaction(&mut session, "aborted");
+                }
             }
         }
     }

@@ -50,6 +50,8 @@ pub struct Peer {
     pub pid: Option<u32>,
     /// Differs for every connection we ever accepted.
     pub connection: u64,
+    /// Lives as long as the connection.
+    pub alive: Arc<()>,
     /// For a milter listener: whether it also decides on recipients.
     pub decides: Decides,
 }
@@ -248,3 +250,6 @@ impl Default for Desk {
 
 #[cfg(test)]
 pub mod testing;
+
+#[cfg(test)]
+mod tests;

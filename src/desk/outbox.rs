@@ -22,14 +22,19 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Adds what is new: each effect of a rule once a transaction.
-    pub(super) fn add(&mut self, effects: Vec<Done>) {
+    /// Adds what is new, and returns it: each effect of a rule once a transaction.
+    /// `permit` is an answer to each recipient and nothing that waits.
+    pub(super) fn add(&mut self, effects: Vec<Done>) -> Vec<Done> {
+        let mut added = Vec::new();
         for done in effects {
-            let known = self.waiting.contains(&done) || self.told.contains(&done);
+            let mut before = self.waiting.iter().chain(&self.told);
+            let known = done.effect == Effect::Permit || before.any(|other| is_same(other, &done));
             if !known && self.waiting.len() + self.told.len() < MAX_EFFECTS {
+                added.push(done.clone());
                 self.waiting.push(done);
             }
         }
+        added
     }
 
     /// The next that a policy reply can say at this stage: what protects first,
@@ -49,7 +54,6 @@ impl Outbox {
             Effect::Filter(target) => PolicyAction::Filter(target.clone()),
             Effect::Hold(text) => PolicyAction::Hold(text.clone()),
             Effect::Log(text) => PolicyAction::Warn(text.clone()),
-            Effect::Permit => PolicyAction::Ok,
             Effect::Redirect(address) => PolicyAction::Redirect(address.clone()),
             _ => PolicyAction::Dunno,
         };
@@ -113,10 +117,21 @@ impl Outbox {
     }
 }
 
+/// Whether a rule has done this to the message already. Its text may be another for
+/// another recipient; one header that names the first must not be joined by one that
+/// names the second, for all to read.
+fn is_same(one: &Done, other: &Done) -> bool {
+    one.rule == other.rule
+        && match (&one.effect, &other.effect) {
+            (Effect::AddHeader { name, .. }, Effect::AddHeader { name: other, .. }) => name == other,
+            (Effect::Hold(_), Effect::Hold(_)) => true,
+            (effect, other) => effect == other,
+        }
+}
+
 /// The order in which a policy reply tells effects; None: it can't, here.
 fn rank(effect: &Effect, stage: Stage) -> Option<u8> {
     match effect {
-        Effect::Permit => Some(0),
         Effect::Hold(_) => Some(1),
         Effect::Redirect(_) => Some(2),
         Effect::Filter(_) => Some(3),
@@ -158,6 +173,15 @@ mod tests {
         assert!(matches!(outbox.next_policy_action(Stage::Data), PolicyAction::Prepend { .. }));
         assert_eq!(outbox.next_policy_action(Stage::Data), PolicyAction::Dunno);
         assert_eq!(outbox.left().count(), 0);
+    }
+
+    #[test]
+    fn a_text_that_differs_by_recipient_is_told_once() {
+        let mut outbox = Outbox::default();
+        let named =
+            |value: &str| Effect::AddHeader { name: "X-For".into(), value: value.into(), at_end: false };
+        assert_eq!(outbox.add(vec![done(0, named("a@x.test"))]).len(), 1);
+        assert_eq!(outbox.add(vec![done(0, named("b@x.test")), done(1, named("b@x.test"))]).len(), 1);
     }
 
     #[test]

@@ -10,9 +10,12 @@ use crate::decision::About;
 use crate::decision::Decision;
 use crate::decision::Ruling;
 use crate::engine::Decided;
+use crate::engine::World;
 use crate::engine::usual_direction;
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::Known;
+use crate::facts::Marks;
 use crate::facts::Stage;
 use crate::metrics;
 use crate::metrics::Direction;
@@ -21,6 +24,7 @@ use crate::metrics::Table;
 use crate::metrics::Verdict as Word;
 use crate::policy::Action;
 use crate::policy::Policy;
+use crate::verdict::Done;
 use crate::verdict::Effect;
 use crate::verdict::Verdict;
 
@@ -103,7 +107,7 @@ pub(super) fn sample(desk: &Desk) {
 impl Desk {
     /// Begins a transaction; one that was under way has ended without a word.
     pub(super) fn begin_transaction(&self, session: &mut Session) {
-        self.end_transaction(session, "aborted");
+        self.end_unseen(session);
         let active = self.active();
         self.settle_generation(session, &active);
         session.had_transaction = true;
@@ -132,20 +136,24 @@ impl Desk {
 
     /// A session whose place was taken by another. While a milter has it, the mail
     /// goes on there: a client may use one port of its own for two of ours.
-    pub(super) fn end_replaced(&self, before: Option<Handle>) {
-        let Some(before) = before else {
-            return;
-        };
+    pub(super) fn end_replaced(&self, before: &Handle) {
         if let Ok(mut session) = before.try_lock()
             && session.milter.is_none()
         {
-            self.end_transaction(&mut session, "aborted");
+            self.end_unseen(&mut session);
         }
+    }
+
+    /// Ends a transaction whose end nobody told: where there is a milter it was
+    /// given up, else it went on without us.
+    fn end_unseen(&self, session: &mut Session) {
+        let by_milter = session.transaction.as_ref().is_some_and(|transaction| transaction.by_milter);
+        self.end_transaction(session, if by_milter { "aborted" } else { "accept" });
     }
 
     /// The one line of a message, with both sides.
     pub(super) fn tell_message(&self, session: &mut Session, verdict: &'static str) {
-        let Session { transaction: Some(transaction), milter, .. } = session else {
+        let Session { transaction: Some(transaction), milter, recall, .. } = session else {
             return;
         };
         if std::mem::replace(&mut transaction.is_told, true) {
@@ -173,7 +181,7 @@ impl Desk {
         let direction = direction(facts.text(Fact::Direction).unwrap_or_default());
         let ruling = transaction.ruling.clone().unwrap_or_default();
         let ruling = match verdict {
-            "accept" if ruling.verdict == "hold" => ruling,
+            "accept" | "aborted" if matches!(ruling.verdict, "hold" | "discard") => ruling,
             _ if ruling.verdict == verdict => ruling,
             _ => Ruling { verdict, ..Ruling::default() },
         };
@@ -187,7 +195,8 @@ impl Desk {
             _ => "policy",
         };
         let transaction = &*transaction;
-        self.tell(About::Message, transaction, &facts, None, ruling, would, side);
+        let marks = [recall.connection.marks(World::All), recall.message.marks(World::All)];
+        self.tell(About::Message, transaction, &facts, &marks, ruling, would, side);
     }
 
     /// Writes one decision down.
@@ -197,7 +206,7 @@ impl Desk {
         about: About,
         transaction: &Transaction,
         facts: &Facts,
-        decided: Option<&Decided>,
+        marks: &[&Marks],
         ruling: Ruling,
         would: Option<Ruling>,
         seen_by: &'static str,
@@ -207,7 +216,7 @@ impl Desk {
         };
         let policy = &transaction.active.policy;
         let text = |fact: Fact| facts.text(fact).unwrap_or_default().to_owned();
-        let tags = decided.map(|decided| tags(policy, decided)).unwrap_or_default();
+        let tags = marks.iter().flat_map(|marks| &marks.tags).map(|tag| policy.tag_name(*tag).to_owned());
         let decision = Decision {
             about,
             id: transaction.id.clone(),
@@ -229,16 +238,16 @@ impl Desk {
             size: transaction.size,
             direction: text(Fact::Direction),
             listener: text(Fact::Listener),
-            tags,
-            score: decided.map(|decided| decided.known.score()).unwrap_or_default(),
+            tags: tags.collect(),
+            score: marks.iter().map(|marks| marks.score()).sum(),
             seen_by,
         };
         journal.decision(&decision, || decision.line());
     }
 
-    /// What a rule's `log` says also stands in our own log.
-    pub(super) fn log_effects(&self, policy: &Policy, decided: &Decided, id: &str) {
-        for done in &decided.verdict.effects {
+    /// What a rule's `log` says also stands in our own log, once.
+    pub(super) fn log_effects(&self, policy: &Policy, added: &[Done], id: &str) {
+        for done in added {
             if let Effect::Log(text) = &done.effect {
                 let rule =
                     policy.rules.get(done.rule as usize).map(|rule| rule.name.as_str()).unwrap_or_default();
@@ -252,7 +261,7 @@ impl Desk {
     }
 
     /// An action that nobody can do where it was decided.
-    pub(super) fn tell_impossible(&self, transaction: &Transaction, left: &[crate::verdict::Done]) {
+    pub(super) fn tell_impossible(&self, transaction: &Transaction, left: &[Done]) {
         for done in left {
             let rule = transaction.active.policy.rules.get(done.rule as usize);
             let rule = rule.map(|rule| rule.name.as_str()).unwrap_or_default();
@@ -261,16 +270,15 @@ impl Desk {
     }
 }
 
+/// All marks that count for one recipient or message.
+pub(super) fn marks(known: &Known) -> [&Marks; 3] {
+    [&known.connection, &known.message, &known.recipient]
+}
+
 /// The only recipient, or nothing: a list would be no single value.
 fn one(recipients: &[String]) -> String {
     match recipients {
         [only] => only.clone(),
         _ => String::new(),
     }
-}
-
-fn tags(policy: &Policy, decided: &Decided) -> Vec<String> {
-    let known = &decided.known;
-    let all = [&known.connection, &known.message, &known.recipient];
-    all.into_iter().flat_map(|marks| &marks.tags).map(|tag| policy.tag_name(*tag).to_owned()).collect()
 }

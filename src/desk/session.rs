@@ -11,6 +11,7 @@ use crate::reply::PolicyAction;
 use foldhash::fast::RandomState;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::Weak;
 
 /// Answers kept of one transaction, for requests that are made again. Postfix
 /// takes 1,000 recipients a transaction (smtpd_recipient_limit).
@@ -28,7 +29,8 @@ pub(super) struct Session {
     pub connection: Option<Arc<Facts>>,
     /// The milter's view, while there is one.
     pub milter: Option<Box<Facts>>,
-    /// The smtpd process, as `instance` or a unix socket says.
+    /// The smtpd process as `instance` names it. A unix socket's peer may be the
+    /// same process under another number, in another namespace.
     pub pid: Option<u32>,
     pub transaction: Option<Transaction>,
     /// Whether there ever was one: a milter that comes later is another's.
@@ -79,7 +81,9 @@ pub(super) struct Transaction {
 struct Answer {
     subject: u64,
     context: u64,
-    connection: u64,
+    /// The connection on which it was given, while it is open: Postfix asks again
+    /// only when it has given that one up.
+    connection: Weak<()>,
     action: PolicyAction,
 }
 
@@ -113,25 +117,30 @@ impl Transaction {
         }
     }
 
-    pub(super) fn before(&self, stage: Stage, facts: &Facts, connection: u64) -> Option<Before> {
+    pub(super) fn before(&self, stage: Stage, facts: &Facts) -> Option<Before> {
         if self.answers.is_empty() {
             return None;
         }
         let (subject, context) = self.hashes(stage, facts);
         let mut same = self.answers.iter().filter(|given| given.subject == subject);
         let first = same.clone().next()?;
-        // A repeated request comes on a new connection: the old one timed out or broke.
-        let again = same.find(|given| given.context == context && given.connection != connection);
+        // A repeated request comes when the old connection has timed out or broken.
+        let again = same.find(|given| given.context == context && given.connection.strong_count() == 0);
         Some(match again {
             Some(given) => Before::Again(given.action.clone()),
             None => Before::Elsewhere(first.action.clone()),
         })
     }
 
-    pub(super) fn keep(&mut self, stage: Stage, facts: &Facts, connection: u64, action: &PolicyAction) {
+    pub(super) fn keep(&mut self, stage: Stage, facts: &Facts, connection: &Arc<()>, action: &PolicyAction) {
         if self.answers.len() < MAX_ANSWERS {
             let (subject, context) = self.hashes(stage, facts);
-            self.answers.push(Answer { subject, context, connection, action: action.clone() });
+            self.answers.push(Answer {
+                subject,
+                context,
+                connection: Arc::downgrade(connection),
+                action: action.clone(),
+            });
         }
     }
 
@@ -184,16 +193,20 @@ mod tests {
         let mut transaction = Transaction::new("x".into(), Arc::default());
         let refusal = PolicyAction::Reject(Reply::new(550, [5, 7, 1], "no"));
         let asked = facts("a@x.test", "rcpt");
-        assert_eq!(transaction.before(Stage::Rcpt, &asked, 1), None);
-        transaction.keep(Stage::Rcpt, &asked, 1, &refusal);
-        for (recipient, context, connection, expected) in [
-            ("a@x.test", "rcpt", 2, Some(Before::Again(refusal.clone()))),
-            ("a@x.test", "rcpt", 1, Some(Before::Elsewhere(refusal.clone()))),
-            ("a@x.test", "client", 2, Some(Before::Elsewhere(refusal.clone()))),
-            ("b@x.test", "rcpt", 1, None),
+        let connection = Arc::new(());
+        assert_eq!(transaction.before(Stage::Rcpt, &asked), None);
+        transaction.keep(Stage::Rcpt, &asked, &connection, &refusal);
+        let elsewhere = Some(Before::Elsewhere(refusal.clone()));
+        // While the first connection is open nobody waits for its answer any more.
+        assert_eq!(transaction.before(Stage::Rcpt, &asked), elsewhere);
+        drop(connection);
+        for (recipient, context, expected) in [
+            ("a@x.test", "rcpt", Some(Before::Again(refusal.clone()))),
+            ("a@x.test", "client", elsewhere),
+            ("b@x.test", "rcpt", None),
         ] {
-            assert_eq!(transaction.before(Stage::Rcpt, &facts(recipient, context), connection), expected);
+            assert_eq!(transaction.before(Stage::Rcpt, &facts(recipient, context)), expected);
         }
-        assert_eq!(transaction.before(Stage::Data, &asked, 2), None);
+        assert_eq!(transaction.before(Stage::Data, &asked), None);
     }
 }

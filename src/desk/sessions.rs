@@ -6,6 +6,8 @@
 //! and a milter's CONNECT always begins anew.
 
 use super::session::Session;
+use crate::facts::Fact;
+use crate::facts::Facts;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -84,19 +86,33 @@ impl Sessions {
         Some(session)
     }
 
-    /// Puts a session under a key; the one that was there is returned.
-    pub(super) fn put(&self, key: Key, session: Handle) -> Option<Handle> {
+    /// The session of a process, if it is also one of the same client.
+    pub(super) fn get_of_process(&self, pid: Option<u32>, facts: &Facts) -> Option<Handle> {
+        let handle = self.get(&Key::Pid(pid?))?;
+        let same = handle.try_lock().is_ok_and(|session| {
+            let milter = session.milter.as_ref().and_then(|milter| milter.ip(Fact::ClientAddress));
+            let asked = facts.ip(Fact::ClientAddress);
+            milter.is_none() || asked.is_none() || milter == asked
+        });
+        same.then_some(handle)
+    }
+
+    /// Puts a session under a key. Returned are the one that was there and those
+    /// that had to go.
+    pub(super) fn put(&self, key: Key, session: Handle) -> Vec<Handle> {
         if matches!(key, Key::Pid(_)) {
             self.has_pids.store(true, Ordering::Relaxed);
         }
         let mut shard = self.shard(&key).lock();
         let before = shard.old.remove(&key);
         let before = shard.young.insert(key, session).or(before);
+        let mut gone: Vec<_> = before.into_iter().collect();
         if shard.young.len() > CAPACITY / SHARDS / 2 {
             let pushed_out = shard.turn();
             self.pushed_out.fetch_add(pushed_out.len() as u64, Ordering::Relaxed);
+            gone.extend(pushed_out.into_values());
         }
-        before
+        gone
     }
 
     /// Forgets a session, if it is still the one under this key.
@@ -119,6 +135,9 @@ impl Sessions {
                 over.extend(shard.turn().into_values());
             }
         }
+        // One session may stand under two keys.
+        over.sort_by_key(|session| Arc::as_ptr(session) as usize);
+        over.dedup_by(|one, other| Arc::ptr_eq(one, other));
         over.retain(|session| Arc::strong_count(session) == 1);
         over
     }

@@ -103,7 +103,10 @@ impl Acting<'_> {
             }
             _ => {}
         }
-        if self.marks_only || self.ask.impossible.iter().any(|word| word == action.word()) {
+        if self.marks_only {
+            return (false, self.ends_file(action, walk));
+        }
+        if self.ask.impossible.iter().any(|word| word == action.word()) {
             return (false, After::GoOn);
         }
         match action {
@@ -125,6 +128,19 @@ impl Acting<'_> {
             Action::AsListed => self.as_listed(walk),
             action => (self.change(action, walk), After::GoOn),
         }
+    }
+
+    /// A rule that only marks still ends its file where it accepts.
+    fn ends_file(&self, action: &Action, walk: &Walk) -> After {
+        let accepts = match action {
+            Action::Accept | Action::Permit => true,
+            Action::AsListed => {
+                let first = self.listed(To::Action, walk, 1).pop().and_then(|listed| listed.hit.value);
+                matches!(first, Some(ListValue::Action(action)) if action.verb == Verb::Accept)
+            }
+            _ => false,
+        };
+        if accepts { After::EndFile } else { After::GoOn }
     }
 
     /// Where its tags and points go: those of a rule asked at the end of a

@@ -376,7 +376,15 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         let mode = ask.policy.rules.get(rule as usize)?.mode;
         Some(Hit { rule, mode, action })
     };
-    let Passes { all, enforced } = passes;
+    let Passes { mut all, mut enforced } = passes;
+    if let Some(enforced) = &mut enforced {
+        // What an enforced rule did is what it did among its own.
+        let observed =
+            |rule: u32| ask.policy.rules.get(rule as usize).is_some_and(|r| r.mode == Mode::Observe);
+        all.hits.retain(|(rule, _)| observed(*rule));
+        all.hits.append(&mut enforced.hits);
+        all.unknown = all.unknown.max(enforced.unknown);
+    }
     let (verdict, because, failed) = match enforced {
         Some(enforced) => (enforced.verdict, enforced.because, enforced.failed),
         None => (all.verdict.clone(), all.because.clone(), all.failed),

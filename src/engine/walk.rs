@@ -138,6 +138,11 @@ fn manner(ask: &Ask<'_>, rule: &Rule, before: Option<Truth>, recall: &Recall) ->
     if before.is_some() || (rule.is_asked_each_time() && rule.stage <= Stage::Rcpt) {
         return Manner::Skip;
     }
+    // Which recipient would its file's guard be asked about?
+    let guard_is_vague = ask.policy.files.get(rule.file).is_some_and(|file| file.guard_asks_one_recipient);
+    if guard_is_vague && rule.stage <= Stage::Rcpt {
+        return Manner::Skip;
+    }
     if rule.stage >= Stage::Data || ask.decides_envelope { Manner::Full } else { Manner::MarksOnly }
 }
 

@@ -723,7 +723,13 @@ mod tests {
     async fn a_panic_ends_the_desk_s_session_and_lets_the_mail_through() {
         let (service, _stopper) = service();
         let stats = service.stats.clone();
-        let peer = Peer { listener: "x".into(), pid: None, connection: 1, decides: Decides::Message };
+        let peer = Peer {
+            listener: "x".into(),
+            pid: None,
+            connection: 1,
+            alive: Arc::default(),
+            decides: Decides::Message,
+        };
         let session = Some(service.desk.milter(peer.clone()));
         let line = Arc::new(Line { peer, service: Arc::new(service), stage: watch::channel(Stage::Idle).0 });
         let negotiated = Negotiated { actions: ACTIONS, options: ProtoOpts::empty() };

@@ -223,8 +223,19 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
     }
     let guard = std::mem::take(&mut head.guard);
     let mut guard_reads_known = false;
-    guard.each_check(&mut |check| guard_reads_known |= check.reads_known());
-    parts.files.push(RuleFile { name: source.name.clone(), guard, guard_reads_known, trials });
+    let mut guard_asks_one_recipient = false;
+    guard.each_check(&mut |check| {
+        guard_reads_known |= check.reads_known();
+        guard_asks_one_recipient |=
+            matches!(check, AnyCheck::Fact(check) if check.is_vague_about_recipients());
+    });
+    parts.files.push(RuleFile {
+        name: source.name.clone(),
+        guard,
+        guard_reads_known,
+        guard_asks_one_recipient,
+        trials,
+    });
     parts.heads.push(head);
     parts.sources.push(source);
 }

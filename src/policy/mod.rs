@@ -75,6 +75,8 @@ pub struct RuleFile {
     pub guard: Condition,
     /// Whether the guard may come to something else once a rule has marked.
     pub guard_reads_known: bool,
+    /// Whether it asks about a recipient without saying of how many.
+    pub guard_asks_one_recipient: bool,
     /// Of the whole policy.
     pub trials: Vec<Trial>,
 }

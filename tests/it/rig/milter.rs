@@ -25,12 +25,6 @@ pub(crate) struct Frame {
     pub payload: Vec<u8>,
 }
 
-impl Frame {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.payload).replace('\0', "|")
-    }
-}
-
 impl Milter {
     /// To an inet socket as Postfix writes it; negotiated.
     pub(crate) fn connect(milter: &str) -> Self {
@@ -88,7 +82,12 @@ impl Milter {
     }
 
     #[track_caller]
-    pub(crate) fn event_with(&mut self, kind: char, payload: &[u8], macros: &[(&str, &str)]) -> Option<Frame> {
+    pub(crate) fn event_with(
+        &mut self,
+        kind: char,
+        payload: &[u8],
+        macros: &[(&str, &str)],
+    ) -> Option<Frame> {
         let (unwanted, quiet) = bits(kind);
         if self.options & unwanted != 0 {
             return None;
