@@ -155,6 +155,26 @@ pub enum Count {
     Recipients,
 }
 
+impl Count {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Connections => "connections",
+            Self::Messages => "messages",
+            Self::Recipients => "recipients",
+        }
+    }
+
+    /// When there begins to be something to count.
+    pub fn stage(self) -> Stage {
+        match self {
+            Self::Connections => Stage::Connect,
+            Self::Bytes | Self::Messages => Stage::Mail,
+            Self::Recipients => Stage::Rcpt,
+        }
+    }
+}
+
 /// What a check says of itself when it has been read.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Needs {

@@ -1,6 +1,7 @@
 //! # What it does
 //! Matches when a key has used up one of its limits: when this recipient, message
-//! or byte would be one too many. Only what was let through is counted.
+//! or byte would be one too many. Only what was let through is counted: also above
+//! the limit, where the rule does not refuse.
 //!
 //! # Why
 //! A person seldom writes to 200 strangers an hour; a bot does it in minutes.
@@ -14,10 +15,16 @@
 //!   20` for a bucket smaller than the rate; `100/1h strict` for never more than
 //!   100 in any hour; `none`; or `{list: NAME, of: ATTRIBUTE, else: …}`, where `of`
 //!   may be left out: the key.
-//! - `count` (default `recipients`): `recipients`, `messages`, `bytes` (as
-//!   announced, until the message is there) or `connections`.
-//! - `bucket` (default: the rule's own): a name; rules that give the same one share
-//!   their counters.
+//! - `count` (default `recipients`): `recipients`, `messages`, `bytes` or
+//!   `connections`. Bytes are those announced at MAIL, and the rest once the size is
+//!   known: at END-OF-MESSAGE (`smtpd_end_of_data_restrictions`), or by the milter if
+//!   a rule reads the body. Without the milter a
+//!   client that comes again from the port it had before is taken for the same
+//!   connection, so whoever keeps his port is not counted: `connections` is exact
+//!   only where Postfix also asks the milter.
+//! - `bucket` (default: the rule's own): a name; rules that give the same one and
+//!   `count` the same share their counters: what one of them lets through counts
+//!   for all of them, and once, however many of them asked about it.
 //! - `charge` (default `accepted`): with `attempts`, what was refused counts too.
 //!
 //! A text may say `{key}`, `{used}`, `{allowed}`, `{window}`, `{retry_after}`.

@@ -118,7 +118,7 @@ impl Desk {
         let facts = Arc::new(facts);
         session.connection = Some(Arc::clone(&facts));
         let action = match stage {
-            Stage::Message => self.end_of_message_seen(&facts, &mut session),
+            Stage::Message => self.end_of_message_seen(&facts, &mut session).await,
             _ => self.envelope(&facts, &mut session, stage).await,
         };
         if let Some(transaction) = session.transaction.as_mut() {
@@ -256,8 +256,8 @@ impl Desk {
 
     /// END-OF-MESSAGE: nothing is refused here (Postfix before mid-2026 mishandles
     /// it), but what waits can be told.
-    fn end_of_message_seen(&self, facts: &Arc<Facts>, session: &mut Session) -> PolicyAction {
-        let Some(transaction) = session.transaction.as_mut() else {
+    async fn end_of_message_seen(&self, facts: &Arc<Facts>, session: &mut Session) -> PolicyAction {
+        let Session { recall, transaction: Some(transaction), .. } = session else {
             return PolicyAction::Dunno;
         };
         transaction.size = facts.number(Fact::Size);
@@ -265,6 +265,7 @@ impl Desk {
         transaction.facts = Some(Arc::clone(facts));
         if !transaction.by_milter {
             // Nobody else will say how it ends.
+            self.settle_size(recall, transaction.size, false).await;
             self.tell_message(session, "accept");
         }
         action

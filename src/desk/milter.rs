@@ -383,6 +383,8 @@ impl MilterSession {
         transaction.note(None, would);
         let is_bounce = facts.text(Fact::Direction) == Some("bounce");
         let answer = self.answer(&decided, is_bounce);
+        let is_refused = !matches!(answer, MilterAnswer::Continue | MilterAnswer::Accept);
+        self.desk.settle_size(recall, transaction.size, is_refused).await;
         let added = transaction.outbox.add(decided.verdict.effects.clone());
         self.desk.log_effects(&active.policy, &added, &id);
         let (mut edits, impossible) = transaction.outbox.edits(&transaction.recipients);

@@ -230,6 +230,17 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Limits in bytes are charged what was not announced.
+    async fn settle_size(&self, recall: &mut Recall, size: Option<u64>, is_refused: bool) {
+        let (now, deadline) = (self.clock.now(), self.deadlines.message);
+        let store = Store { state: &self.state, now, deadline, charges: true };
+        if let Some(size) = size {
+            engine::settle_size(recall, size, is_refused, store).await;
+        }
+    }
+}
+
 /// One question to the engine, in the words of the desk.
 #[derive(Clone, Copy)]
 struct Inquiry<'a> {

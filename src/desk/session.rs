@@ -135,12 +135,8 @@ impl Transaction {
     pub(super) fn keep(&mut self, stage: Stage, facts: &Facts, connection: &Arc<()>, action: &PolicyAction) {
         if self.answers.len() < MAX_ANSWERS {
             let (subject, context) = self.hashes(stage, facts);
-            self.answers.push(Answer {
-                subject,
-                context,
-                connection: Arc::downgrade(connection),
-                action: action.clone(),
-            });
+            let connection = Arc::downgrade(connection);
+            self.answers.push(Answer { subject, context, connection, action: action.clone() });
         }
     }
 

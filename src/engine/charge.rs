@@ -1,10 +1,12 @@
 //! What a decision costs: the limits that are charged once it is found, in each
-//! world what its rules count.
+//! world what its rules count. What rules of both worlds count in one bucket is
+//! charged once.
 
 use super::Answers;
 use super::Ask;
 use super::Recall;
 use super::Store;
+use super::answer;
 use super::in_store;
 use super::walk::Walk;
 use crate::checks::Answered;
@@ -19,116 +21,88 @@ pub(super) async fn charge(
     all: Option<&Walk>,
     recall: &mut Recall,
     answers: &mut Answers,
-    paid: &mut Vec<u32>,
     store: Store<'_>,
 ) -> bool {
-    if !store.charges {
+    let due = match store.charges {
+        true => due(ask, enforced, all, recall, answers),
+        false => Vec::new(),
+    };
+    if due.is_empty() {
         return true;
     }
-    for mut group in due(ask, enforced, all, recall, answers) {
-        // One world may be charged and the other sent back to think again.
-        group.retain(|due| !paid.contains(&due.rule));
-        let (attempts, group): (Vec<_>, Vec<_>) = group.into_iter().partition(|due| due.is_attempt);
-        count_attempts(attempts, recall, paid, store).await;
-        if group.is_empty() {
-            continue;
-        }
-        let batch: Vec<_> = group.iter().map(|due| in_store(&due.question)).collect();
-        let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await
-        else {
-            // The mail goes on uncounted: our own trouble never refuses.
-            continue;
-        };
-        drop(batch);
-        let admitted = said.iter().all(|answer| answer.allowed);
-        for (due, answer) in group.into_iter().zip(said) {
-            let answer = Answered::Said(answer);
-            if admitted {
-                paid.push(due.rule);
-                recall.note_charged(Due { answer, ..due });
-            } else {
-                answers.set(due.rule, due.question, answer);
-            }
-        }
-        if !admitted {
-            return false;
+    let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
+    let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await else {
+        // The mail goes on uncounted: our own trouble never refuses.
+        return true;
+    };
+    let admitted = batch.iter().zip(&said).all(|(question, answer)| answer.allowed || !question.must_fit);
+    drop(batch);
+    for (due, answer) in due.into_iter().zip(said) {
+        let answer = if due.must_fit { Answered::Said(answer) } else { due.answer.clone() };
+        if admitted {
+            recall.note_charged(Due { answer, ..due });
+        } else {
+            answers.set(due.rule, due.question, answer);
         }
     }
-    true
+    admitted
 }
 
-/// Asks and charges in one step, where nothing refuses: each world's limits as a
-/// group. False when one of them is used up, so that the rules must be asked again
-/// with what was said.
+/// Asks and charges in one step, where nothing refuses. False when a limit is used
+/// up, so that the rules must be asked again with what was said; then nothing is
+/// charged.
 pub(super) async fn at_once(
     ask: &Ask<'_>,
     questions: Vec<(u32, Question)>,
     recall: &mut Recall,
     answers: &mut Answers,
-    paid: &mut Vec<u32>,
     store: Store<'_>,
 ) -> bool {
-    let mode = |rule: u32| ask.policy.rules.get(rule as usize).map(|rule| rule.mode).unwrap_or_default();
-    let (enforced, observed): (Vec<_>, Vec<_>) =
-        questions.into_iter().partition(|(rule, _)| mode(*rule) == Mode::Enforce);
-    let mut all_allowed = true;
-    for mut group in [enforced, observed] {
-        // What was charged for this mail before is answered as it was then.
-        group.retain(|(rule, question)| {
-            let before = recall.charged_before(*rule, question).map(|charged| charged.answer.clone());
-            all_allowed &= !matches!(&before, Some(Answered::Said(answer)) if !answer.allowed);
-            if let Some(answer) = &before {
-                answers.set(*rule, question.clone(), answer.clone());
-            }
-            before.is_none()
-        });
-        if group.is_empty() {
-            continue;
-        }
-        let batch: Vec<_> = group.iter().map(|(_, question)| in_store(question)).collect();
-        let said = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await;
-        drop(batch);
-        let Ok(said) = said else {
-            group.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
-            all_allowed = false;
-            continue;
-        };
-        let admitted = said.iter().all(|answer| answer.allowed);
-        all_allowed &= admitted;
-        for ((rule, question), answer) in group.into_iter().zip(said) {
-            let answer = Answered::Said(answer);
-            if admitted {
-                paid.push(rule);
-                recall.note_charged(Due {
-                    rule,
-                    question: question.clone(),
-                    answer: answer.clone(),
-                    is_attempt: false,
-                });
-            }
+    let used_up = |(_, question): &(u32, Question)| matches!(recall.answered_before(question), Some(Answered::Said(answer)) if !answer.allowed);
+    if questions.iter().any(used_up) {
+        answer(questions, recall, answers, store).await;
+        return false;
+    }
+    // What was charged for this mail before is answered as it was then.
+    let (before, open): (Vec<_>, Vec<_>) =
+        questions.into_iter().partition(|(_, question)| recall.answered_before(question).is_some());
+    for (rule, question) in before {
+        if let Some(answer) = recall.answered_before(&question).cloned() {
             answers.set(rule, question, answer);
         }
-        if !admitted {
-            // What the enforced rules refuse is refused in both worlds.
-            return false;
-        }
     }
-    all_allowed
-}
-
-/// Counts what was refused, where a rule wants that: whatever its limit says.
-async fn count_attempts(attempts: Vec<Due>, recall: &mut Recall, paid: &mut Vec<u32>, store: Store<'_>) {
-    if attempts.is_empty() {
-        return;
+    if open.is_empty() {
+        return true;
     }
-    let batch: Vec<_> = attempts.iter().map(|due| in_store(&due.question)).collect();
-    // Uncounted if the store is away.
-    let _ = tokio::time::timeout(store.deadline, store.state.charge(&batch, store.now)).await;
+    let batch: Vec<_> = open
+        .iter()
+        .map(|(_, question)| crate::state::Question {
+            counted: recall.counted(question),
+            ..in_store(question)
+        })
+        .collect();
+    let said = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await;
     drop(batch);
-    for due in attempts {
-        paid.push(due.rule);
-        recall.note_charged(due);
+    let Ok(said) = said else {
+        open.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
+        return false;
+    };
+    let admitted = said.iter().all(|answer| answer.allowed);
+    for ((rule, question), answer) in open.into_iter().zip(said) {
+        let answer = Answered::Said(answer);
+        if admitted {
+            let counts_attempts = counts_attempts(ask, rule);
+            recall.note_charged(Due {
+                rule,
+                question: question.clone(),
+                answer: answer.clone(),
+                must_fit: true,
+                counts_attempts,
+            });
+        }
+        answers.set(rule, question, answer);
     }
+    admitted
 }
 
 /// A limit that is to be charged: who asked, what, and what was said.
@@ -137,42 +111,57 @@ pub(super) struct Due {
     pub(super) rule: u32,
     pub(super) question: Question,
     pub(super) answer: Answered,
-    /// Refused, by this limit or something else, and counted all the same.
-    pub(super) is_attempt: bool,
+    /// It was found to be within its limits, so it is charged only if it still is.
+    /// What goes on though it is above them, and attempts, are charged in any case.
+    pub(super) must_fit: bool,
+    /// Charged even if the mail is refused.
+    pub(super) counts_attempts: bool,
 }
 
-/// What is to be charged in each world: all that was let through, where nothing
-/// else refuses, and attempts where a rule says so.
+impl Due {
+    fn in_batch(&self, recall: &Recall) -> crate::state::Question<'_> {
+        let counted = recall.counted(&self.question);
+        crate::state::Question { counted, must_fit: self.must_fit, ..in_store(&self.question) }
+    }
+}
+
+/// What is to be charged in each world: all that was let through, above its limit
+/// or not, and attempts where a rule says so.
 pub(super) fn due(
     ask: &Ask<'_>,
     enforced: &Walk,
     all: Option<&Walk>,
     recall: &Recall,
     answers: &Answers,
-) -> Vec<Vec<Due>> {
+) -> Vec<Due> {
     let of = |walk: &Walk, mode: Mode| -> Vec<Due> {
         let refused = walk.verdict.refuses();
         let due = |(rule, question, answer): &(u32, Question, Answered)| {
             let asker = ask.policy.rules.get(*rule as usize)?;
-            let limit = asker.limit.as_ref()?;
             let Answered::Said(said) = answer else {
                 return None;
             };
-            let is_attempt = refused || !said.allowed;
+            let counts_attempts = counts_attempts(ask, *rule);
             let is_due = asker.mode == mode
                 && walk.passed.contains(rule)
-                && !recall.is_charged(*rule, question)
-                && (limit.rate.charge_attempts || !is_attempt);
+                && recall.answered_before(question).is_none()
+                && (counts_attempts || !refused);
             is_due.then(|| Due {
                 rule: *rule,
                 question: question.clone(),
                 answer: answer.clone(),
-                is_attempt,
+                must_fit: said.allowed && !refused,
+                counts_attempts,
             })
         };
         answers.said.iter().filter_map(due).collect()
     };
-    let mut groups = vec![of(enforced, Mode::Enforce)];
-    groups.extend(all.map(|all| of(all, Mode::Observe)));
-    groups
+    let mut found = of(enforced, Mode::Enforce);
+    found.extend(all.map(|all| of(all, Mode::Observe)).unwrap_or_default());
+    found
+}
+
+fn counts_attempts(ask: &Ask<'_>, rule: u32) -> bool {
+    let limit = ask.policy.rules.get(rule as usize).and_then(|rule| rule.limit.as_ref());
+    limit.is_some_and(|limit| limit.rate.charge_attempts)
 }

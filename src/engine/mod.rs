@@ -10,12 +10,14 @@ mod charge;
 mod direction;
 mod memo;
 mod rehearse;
+mod size;
 mod walk;
 
 pub use direction::usual_direction;
 pub use rehearse::Failure;
 pub use rehearse::Rehearsed;
 pub use rehearse::rehearse;
+pub use size::settle_size;
 pub use walk::Trace;
 
 use crate::checks::Answered;
@@ -108,22 +110,25 @@ pub struct Recall {
     pub message: Found,
     /// Of each accepted recipient, in each world.
     pub recipients: Vec<[Marks; 2]>,
-    /// Limits that count messages or connections and have been charged, with the
-    /// answer, which holds for the other recipients too.
-    pub charged: Vec<Charged>,
+    /// Limits that count messages, bytes or connections and have been charged, with
+    /// the answer, which holds for the other recipients too.
+    charged: Vec<Charged>,
     /// The last stage of the transaction that was decided and let through: from
     /// `data` on, the rules up to it have had their turn, also those that a rule
     /// above them kept from being asked.
     through: Option<Stage>,
 }
 
+/// Charges kept of one connection: Postfix takes 1,000 recipients a transaction,
+/// each of which may be a key. What is not kept is charged again for each recipient.
+const MAX_CHARGED: usize = 5_000;
+
 /// A charge that is made once.
 #[derive(Clone, Debug)]
-pub struct Charged {
-    rule: u32,
-    key: String,
-    count: Count,
+struct Charged {
+    question: Question,
     answer: Answered,
+    counts_attempts: bool,
 }
 
 impl Recall {
@@ -132,7 +137,7 @@ impl Recall {
         self.message = Found::default();
         self.recipients.clear();
         self.through = None;
-        self.charged.retain(|charged| charged.count == Count::Connections);
+        self.charged.retain(|charged| charged.question.count == Count::Connections);
     }
 
     /// Whether all that is marked is marked in both worlds.
@@ -143,21 +148,30 @@ impl Recall {
             && self.recipients.iter().all(|[enforced, all]| enforced == all)
     }
 
-    fn charged_before(&self, rule: u32, question: &Question) -> Option<&Charged> {
-        self.charged.iter().find(|charged| {
-            charged.rule == rule && charged.key == question.key && charged.count == question.count
+    fn charged_as(&self, question: &Question) -> impl Iterator<Item = &Charged> {
+        self.charged.iter().filter(|charged| {
+            charged.question.bucket == question.bucket && charged.question.key == question.key
         })
     }
 
-    fn is_charged(&self, rule: u32, question: &Question) -> bool {
-        self.charged_before(rule, question).is_some()
+    /// What was said when as much was charged under these limits, by whichever rule.
+    fn answered_before(&self, question: &Question) -> Option<&Answered> {
+        let same = |charged: &&Charged| {
+            charged.question.limits == question.limits && charged.question.n >= question.n
+        };
+        self.charged_as(question).find(same).map(|charged| &charged.answer)
+    }
+
+    /// How much of it was charged before, under whichever limits.
+    fn counted(&self, question: &Question) -> u64 {
+        self.charged_as(question).map(|charged| charged.question.n).max().unwrap_or(0)
     }
 
     /// A recipient is counted each; a message and a connection once.
     fn note_charged(&mut self, due: Due) {
-        let Due { rule, question: Question { key, count, .. }, answer, .. } = due;
-        if count != Count::Recipients {
-            self.charged.push(Charged { rule, key, count, answer });
+        let Due { question, answer, counts_attempts, .. } = due;
+        if question.count != Count::Recipients && self.charged.len() < MAX_CHARGED {
+            self.charged.push(Charged { question, answer, counts_attempts });
         }
     }
 
@@ -295,16 +309,15 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
     let mut answers = Answers::default();
     let once = Once::new(ask.policy.rules.len(), ask.policy.files.len());
     let mut passes = Passes::make(&ask, recall, &answers, &once);
-    let mut paid = Vec::new();
     for round in 0..MAX_ROUNDS {
         let questions = passes.take_questions();
         let changed = if questions.is_empty() {
             let (enforced, all) = (passes.enforced(), passes.observed(ask.policy));
-            !charge(&ask, enforced, all, recall, &mut answers, &mut paid, store).await
+            !charge(&ask, enforced, all, recall, &mut answers, store).await
         } else if round == 0 && store.charges && !passes.refuse() {
             // Mostly all of them are within their limits: then this was all there
             // is to do, since a limit that lets through is as if it had not been asked.
-            !charge::at_once(&ask, questions, recall, &mut answers, &mut paid, store).await
+            !charge::at_once(&ask, questions, recall, &mut answers, store).await
         } else {
             answer(questions, recall, &mut answers, store).await;
             true
@@ -315,7 +328,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         passes = Passes::make(&ask, recall, &answers, &once);
     }
     let due = match (ask.trace, store.charges) {
-        (true, false) => due(&ask, passes.enforced(), passes.observed(ask.policy), recall, &answers).concat(),
+        (true, false) => due(&ask, passes.enforced(), passes.observed(ask.policy), recall, &answers),
         _ => Vec::new(),
     };
     remember(&ask, recall, &passes);
@@ -328,8 +341,8 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
 async fn answer(questions: Vec<(u32, Question)>, recall: &Recall, answers: &mut Answers, store: Store<'_>) {
     let mut open = Vec::with_capacity(questions.len());
     for (rule, question) in questions {
-        match recall.charged_before(rule, &question) {
-            Some(charged) => answers.set(rule, question, charged.answer.clone()),
+        match recall.answered_before(&question).cloned() {
+            Some(answer) => answers.set(rule, question, answer),
             None => open.push((rule, question)),
         }
     }
@@ -351,6 +364,8 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
         coarse: question.coarse.as_deref(),
         limits: &question.limits,
         n: question.n,
+        counted: 0,
+        must_fit: true,
     }
 }
 

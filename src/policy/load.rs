@@ -301,7 +301,7 @@ fn finish(
     check_trial_names(&files, &written, &sources, &mut found);
     let mut policy = Policy { generation: options.generation, lists: registry, tags, ..Policy::default() };
     let mut idle: Vec<_> = options.enforce.iter().chain(&options.disable).cloned().collect();
-    let mut buckets = Vec::new();
+    let mut buckets = HashMap::new();
     let mut kept = Vec::new();
     for ((file, rule), placed) in written.into_iter().zip(&review.placed) {
         let file_name = &files[file].name;
@@ -315,6 +315,8 @@ fn finish(
         let limit = rule.limit.as_ref().and_then(|(check, _)| match check {
             AnyCheck::Rate(rate) => {
                 let name = rate.bucket.clone().unwrap_or_else(|| format!("rule {}", rule.name));
+                // Bytes are not counted among messages.
+                let name = format!("{} of {name}", rate.count.word());
                 Some(Limit { rate: rate.clone(), bucket: bucket(&mut buckets, name) })
             }
             _ => None,
@@ -339,7 +341,6 @@ fn finish(
         });
     }
     policy.files = files;
-    policy.buckets = buckets;
     for remark in review::unreachable(&policy, &kept).into_iter().chain(review::only_observed(&policy)) {
         let rule = &policy.rules[remark.rule];
         warnings.push(Mistake::at(&sources[rule.file], remark.place, remark.message));
@@ -361,12 +362,18 @@ pub(super) struct Kept {
     pub fingerprint: String,
 }
 
-fn bucket(buckets: &mut Vec<String>, name: String) -> u32 {
-    let at = buckets.iter().position(|known| *known == name).unwrap_or_else(|| {
-        buckets.push(name);
-        buckets.len() - 1
-    });
-    u32::try_from(at).unwrap_or(u32::MAX)
+/// The number under which a bucket is counted. It follows from the name, so that
+/// counters stay with their rule when a reload brings or takes others.
+fn bucket(buckets: &mut HashMap<u32, String>, name: String) -> u32 {
+    // FNV-1a: the same in every process; two names seldom meet, and then the later
+    // one is given the next number.
+    let mut number =
+        name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    while buckets.get(&number).is_some_and(|known| *known != name) {
+        number = number.wrapping_add(1);
+    }
+    buckets.insert(number, name);
+    number
 }
 
 /// A rule by its name, a file by its name with or without its ending.

@@ -49,8 +49,6 @@ pub struct Policy {
     pub lists: Registry,
     /// The names of tags, by [`TagId`].
     pub tags: Vec<String>,
-    /// The names of limits' counters, by number.
-    pub buckets: Vec<String>,
     /// What the milter must be asked for.
     pub milter: MilterWants,
     /// Whether there is any difference between what is enforced and what is observed.
@@ -120,7 +118,7 @@ impl Rule {
     }
 }
 
-/// A rule's limit with the number of its counters.
+/// A rule's limit with the number of its counters, which a reload does not change.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub rate: Rate,

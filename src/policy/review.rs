@@ -145,7 +145,10 @@ fn place(
             review.mistakes.push(Remark::new(index, place, message));
             needed
         }
-        Some((stage, _)) => stage,
+        Some((stage, place)) => {
+            review.mistakes.extend(nothing_to_count(index, rule, stage, place));
+            stage
+        }
         None => needed.max(Stage::Rcpt),
     };
     // What is asked at the end of a message is of that message.
@@ -160,6 +163,26 @@ fn place(
 }
 
 static EMPTY: Vec<usize> = Vec::new();
+
+/// A rule that is asked early is asked with every command: recipients and messages
+/// that have not come yet can't be counted then.
+fn nothing_to_count(index: usize, rule: &Written, stage: Stage, place: Place) -> Option<Remark> {
+    let count = match &rule.limit {
+        Some((AnyCheck::Rate(rate), _)) => rate.count,
+        _ => return None,
+    };
+    if stage >= count.stage() {
+        return None;
+    }
+    let remedy = if stage < Stage::Mail { "connections" } else { "messages" };
+    let message = format!(
+        "`count: {}` counts from `{}` on, this rule is asked at `{}`: say `count: {remedy}`, or leave out `stage`",
+        count.word(),
+        count.stage().word(),
+        stage.word()
+    );
+    Some(Remark::new(index, place, message))
+}
 
 fn nobody_above(
     index: usize,

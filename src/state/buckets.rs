@@ -92,14 +92,11 @@ impl Table {
         let places = locked.settle(questions, now);
         let mut answers = Vec::with_capacity(questions.len());
         for (at, (question, place)) in questions.iter().zip(&places).enumerate() {
-            let before = questions.iter().zip(&places).take(at);
-            let ahead = before
-                .filter(|(_, earlier)| *earlier == place)
-                .fold(0, |sum: u64, (earlier, _)| sum.saturating_add(earlier.n));
+            let ahead = ahead(questions, &places, at);
             let weigh = |entry: &Entry| entry.weigh(question.limits, question.n, ahead, now);
             answers.push(locked.entry(place).map_or_else(|| weigh(&Entry::default()), |entry| weigh(entry)));
         }
-        if answers.iter().all(|answer| answer.allowed) {
+        if answers.iter().zip(questions).all(|(answer, question)| answer.allowed || !question.must_fit) {
             locked.charge(questions, &places, now);
         }
         answers
@@ -163,10 +160,27 @@ impl Locked<'_> {
     }
 
     fn charge(&mut self, questions: &[Question<'_>], places: &[Place<'_>], now: Nanos) {
-        for (question, place) in questions.iter().zip(places) {
-            if let Some(entry) = self.entry(place) {
-                entry.charge(question.limits, question.n, now);
+        for (at, (question, place)) in questions.iter().zip(places).enumerate() {
+            if !is_first(questions, at) {
+                continue;
             }
+            let Some(entry) = self.entry(place) else {
+                continue;
+            };
+            let uncounted = |question: &Question<'_>| question.n.saturating_sub(question.counted);
+            let mut others =
+                questions.iter().skip(at + 1).filter(|other| is_same(question, other)).peekable();
+            if others.peek().is_none() {
+                entry.charge(question.limits.windows(), uncounted(question), now);
+                continue;
+            }
+            let mut n = uncounted(question);
+            let mut windows = question.limits.windows().to_vec();
+            for other in others {
+                n = n.max(uncounted(other));
+                windows.extend_from_slice(other.limits.windows());
+            }
+            entry.charge(&windows, n, now);
         }
     }
 
@@ -176,6 +190,30 @@ impl Locked<'_> {
             Place::Own(number, key) => self.shards.get_mut(number)?.keys.get_mut(key),
         }
     }
+}
+
+/// Whether two questions are about the same thing, under different limits perhaps.
+fn is_same(one: &Question<'_>, other: &Question<'_>) -> bool {
+    KeyRef::own(one) == KeyRef::own(other)
+}
+
+/// Whether no question before it is about the same.
+fn is_first(questions: &[Question<'_>], at: usize) -> bool {
+    let earlier = questions.iter().take(at);
+    questions.get(at).is_some_and(|question| !earlier.clone().any(|other| is_same(question, other)))
+}
+
+/// How much of other keys is counted in the same place before a question.
+fn ahead(questions: &[Question<'_>], places: &[Place<'_>], at: usize) -> u64 {
+    let (Some(question), Some(place)) = (questions.get(at), places.get(at)) else {
+        return 0;
+    };
+    let before = questions.iter().zip(places).enumerate().take(at);
+    before
+        .filter(|(other_at, (other, other_place))| {
+            *other_place == place && !is_same(question, other) && is_first(questions, *other_at)
+        })
+        .fold(0, |sum: u64, (_, (other, _))| sum.saturating_add(other.n))
 }
 
 #[cfg(test)]
@@ -192,7 +230,7 @@ mod tests {
     }
 
     fn ask<'a>(key: &'a str, limits: &'a Limits, n: u64) -> Question<'a> {
-        Question { bucket: 1, key, coarse: None, limits, n }
+        Question { bucket: 1, key, coarse: None, limits, n, counted: 0, must_fit: true }
     }
 
     fn admitted(table: &Table, questions: &[Question<'_>], now: Nanos) -> bool {
@@ -225,17 +263,42 @@ mod tests {
     }
 
     #[test]
-    fn questions_about_the_same_key_add_up() {
-        let limits = limits("10/1h");
-        for (n, allowed) in [(5, true), (6, false)] {
+    fn questions_about_one_key_are_one_thing_under_several_limits() {
+        let (narrow, wide) = (limits("10/1h"), limits("20/1d strict"));
+        // First, second: are both admitted, and used then of each.
+        for (first, second, allowed, used) in [
+            (ask("a", &narrow, 5), ask("a", &narrow, 5), true, (5, 5)),
+            (ask("a", &narrow, 5), ask("a", &wide, 5), true, (5, 5)),
+            (ask("a", &narrow, 11), ask("a", &wide, 11), false, (0, 0)),
+            (Question { must_fit: false, ..ask("a", &narrow, 11) }, ask("a", &wide, 11), false, (10, 11)),
+            (
+                Question { counted: 4, ..ask("a", &narrow, 5) },
+                Question { counted: 4, ..ask("a", &wide, 5) },
+                true,
+                (1, 1),
+            ),
+        ] {
             let table = Table::new(100);
-            assert_eq!(admitted(&table, &[ask("a", &limits, 5), ask("a", &limits, n)], NOW), allowed, "{n}");
-            let after = table.peek(&ask("a", &limits, 0), NOW).used;
-            assert_eq!(after, if allowed { 10 } else { 0 });
+            assert_eq!(admitted(&table, &[first, second], NOW), allowed, "{first:?}, {second:?}");
+            let after = [&narrow, &wide].map(|limits| table.peek(&ask("a", limits, 0), NOW).used);
+            assert_eq!(after, [used.0, used.1], "{first:?}, {second:?}");
         }
         let table = Table::new(100);
-        let other_bucket = Question { bucket: 2, ..ask("a", &limits, 6) };
-        assert!(admitted(&table, &[ask("a", &limits, 6), other_bucket], NOW));
+        let other_bucket = Question { bucket: 2, ..ask("a", &narrow, 6) };
+        assert!(admitted(&table, &[ask("a", &narrow, 6), other_bucket], NOW));
+        assert_eq!(table.peek(&other_bucket, NOW).used, 12);
+    }
+
+    #[test]
+    fn what_one_limit_of_a_key_charges_the_others_count() {
+        let table = Table::new(100);
+        let (hour, day) = (limits("100/1h"), limits("5/1d"));
+        for limits in [&hour, &day, &hour, &hour, &hour] {
+            assert!(admitted(&table, &[ask("a", limits, 1)], NOW));
+        }
+        for limits in [&hour, &day] {
+            assert_eq!(table.peek(&ask("a", limits, 0), NOW).used, 5, "{limits}");
+        }
     }
 
     #[test]

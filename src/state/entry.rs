@@ -1,9 +1,11 @@
 //! What is kept of one key: the state of each window it was charged under.
 //!
-//! A key's limits can change, by a reload or because a list gives it others today.
-//! Each window keeps its own state until that is worth nothing again, so that going
-//! to and fro between two limits frees nothing; a window not met before starts with
-//! what the others know, so that it neither strands the key nor forgives it.
+//! A key's limits can be several: rules may share a bucket, a reload may change them,
+//! a list may give the key others today. Whatever limits a charge comes with, all
+//! windows that are kept count it, so that going to and fro between two limits frees
+//! nothing. A window not met before starts with what the others know, so that it
+//! neither strands the key nor forgives it; one that nobody asked for while all it
+//! could have counted came back is forgotten.
 
 use super::Answer;
 use super::clock::Nanos;
@@ -15,7 +17,8 @@ use super::strict::Passed;
 use super::tokens;
 use std::time::Duration;
 
-/// The present limits and as many former windows; of these the oldest goes first.
+/// The present limits and as many other windows; of these the oldest goes first. What
+/// one request asks for is kept even if it is more: that is as many as rules say.
 const MAX_KEPT: usize = 2 * MAX_WINDOWS;
 
 /// The load of a key that is at a limit.
@@ -30,6 +33,8 @@ pub(super) struct Entry {
 struct Kept {
     window: Window,
     held: Held,
+    /// When it was last charged by limits that have it.
+    asked: Nanos,
 }
 
 #[derive(Clone, Debug)]
@@ -51,17 +56,24 @@ impl Entry {
         answers.reduce(deciding).unwrap_or(UNLIMITED)
     }
 
-    /// Counts `n` in each window, whether it fits or not.
-    pub(super) fn charge(&mut self, limits: &Limits, n: u64, now: Nanos) {
+    /// Counts `n` in the windows asked for and in all others that are kept, whether
+    /// it fits or not.
+    pub(super) fn charge(&mut self, asked: &[Window], n: u64, now: Nanos) {
         // All that are new begin with what the others knew before this charge.
-        let new = limits.windows().iter().filter(|window| self.held(window).is_none());
+        let new = asked.iter().filter(|window| self.held(window).is_none());
         let new: Vec<Kept> =
-            new.map(|window| Kept { window: *window, held: self.start(window, now) }).collect();
+            new.map(|window| Kept { window: *window, held: self.start(window, now), asked: now }).collect();
         for kept in new {
-            self.make_room(limits, now);
-            self.kept.push(kept);
+            if self.held(&kept.window).is_none() {
+                self.make_room(asked, now);
+                self.kept.push(kept);
+            }
         }
-        for kept in self.kept.iter_mut().filter(|kept| limits.windows().contains(&kept.window)) {
+        self.kept.retain(|kept| asked.contains(&kept.window) || kept.is_wanted(now));
+        for kept in &mut self.kept {
+            if asked.contains(&kept.window) {
+                kept.asked = kept.asked.max(now);
+            }
             kept.held.charge(&kept.window, n, now);
         }
     }
@@ -104,8 +116,8 @@ impl Entry {
         u64::try_from(share).unwrap_or(u64::MAX)
     }
 
-    fn make_room(&mut self, limits: &Limits, now: Nanos) {
-        let present = |window: &Window| limits.windows().contains(window);
+    fn make_room(&mut self, asked: &[Window], now: Nanos) {
+        let present = |window: &Window| asked.contains(window);
         self.kept.retain(|kept| present(&kept.window) || kept.held.used(&kept.window, now) > 0);
         if self.kept.len() >= MAX_KEPT
             && let Some(oldest) = self.kept.iter().position(|kept| !present(&kept.window))
@@ -113,8 +125,20 @@ impl Entry {
             self.kept.remove(oldest);
         }
         if self.kept.is_empty() {
-            self.kept.reserve_exact(limits.windows().len());
+            self.kept.reserve_exact(asked.len());
         }
+    }
+}
+
+impl Kept {
+    /// Whether it was asked for within the time in which all it holds comes back.
+    fn is_wanted(&self, now: Nanos) -> bool {
+        let cells = Cells::of(&self.window);
+        let refill = match self.held {
+            Held::Strict(_) => self.window.period_nanos(),
+            Held::Tokens(_) => cells.length.saturating_mul(u64::from(cells.capacity)),
+        };
+        self.asked.saturating_add(refill) > now
     }
 }
 
@@ -226,7 +250,7 @@ mod tests {
         let limits = limits(text);
         let mut entry = Entry::default();
         for _ in 0..used {
-            entry.charge(&limits, 1, NOW);
+            entry.charge(limits.windows(), 1, NOW);
         }
         entry.weigh(&limits, n, 0, at(after))
     }
@@ -267,7 +291,7 @@ mod tests {
         for text in ["7/1h", "100/10m", "500/1d burst 50", "4096M/6m", "10/1h strict"] {
             let limits = limits(text);
             let mut entry = Entry::default();
-            entry.charge(&limits, limits.windows()[0].capacity(), NOW);
+            entry.charge(limits.windows(), limits.windows()[0].capacity(), NOW);
             let refused = entry.weigh(&limits, 1, 0, NOW);
             let wait = u64::try_from(refused.retry_after.as_nanos()).unwrap();
             assert!(!entry.weigh(&limits, 1, 0, NOW + wait - 1).allowed, "{text}");
@@ -293,7 +317,7 @@ mod tests {
     fn large_requests_are_told_in_bytes() {
         let limits = limits("4096M/6m");
         let mut entry = Entry::default();
-        entry.charge(&limits, 1 << 30, NOW);
+        entry.charge(limits.windows(), 1 << 30, NOW);
         let answer = entry.weigh(&limits, 1 << 20, 0, NOW);
         assert_eq!(
             (answer.allowed, answer.used, answer.remaining),
@@ -317,11 +341,11 @@ mod tests {
             ("100/10m, 500/1d", 40, "100/10m, 600/1d", 41),
         ] {
             let mut entry = Entry::default();
-            entry.charge(&limits(old), used, NOW);
+            entry.charge(limits(old).windows(), used, NOW);
             assert_eq!(entry.weigh(&limits(new), 1, 0, NOW).used, expected, "{old} to {new}");
         }
         let mut entry = Entry::default();
-        entry.charge(&limits("10/1h"), 10, NOW);
+        entry.charge(limits("10/1h").windows(), 10, NOW);
         assert!(entry.weigh(&limits("100/1h"), 90, 0, NOW).allowed);
     }
 
@@ -331,7 +355,7 @@ mod tests {
         let mut entry = Entry::default();
         for _ in 0..30 {
             for limits in [&day, &minute] {
-                entry.charge(limits, 1, NOW);
+                entry.charge(limits.windows(), 1, NOW);
             }
         }
         assert!(!entry.weigh(&day, 1, 0, at(120)).allowed);
@@ -339,10 +363,21 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_nobody_asks_for_any_more_are_forgotten() {
+        let (former, present) = (limits("5/1h burst 10"), limits("1000/1h"));
+        let mut entry = Entry::default();
+        entry.charge(former.windows(), 10, NOW);
+        for (seconds, load) in [(3_600, LIMITED), (7_199, LIMITED), (7_200, LIMITED / 5)] {
+            entry.charge(present.windows(), 100, at(seconds));
+            assert_eq!(entry.load(at(seconds)), load, "{seconds}");
+        }
+    }
+
+    #[test]
     fn ever_new_limits_do_not_grow_a_key() {
         let mut entry = Entry::default();
         for n in 1..200 {
-            entry.charge(&limits(&format!("{n}/1d, {n}/1h")), 1, NOW);
+            entry.charge(limits(&format!("{n}/1d, {n}/1h")).windows(), 1, NOW);
             assert!(entry.kept.len() <= MAX_KEPT);
         }
     }
@@ -359,7 +394,7 @@ mod tests {
             ("16777215G/1h strict", 1, 0, 1),
         ] {
             let mut entry = Entry::default();
-            entry.charge(&limits(text), used, NOW);
+            entry.charge(limits(text).windows(), used, NOW);
             assert_eq!(entry.load(at(after)), expected, "{text} used {used} after {after}s");
         }
     }

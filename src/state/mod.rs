@@ -7,7 +7,7 @@
 //!
 //! Keys are made of what strangers send (senders, greetings, addresses), so their
 //! number and length are bounded (`shard`), their hash is keyed, and time comes
-//! from [`Clock`]. What one key may cost: its text, and per window 64 bytes, or up
+//! from [`Clock`]. What one key may cost: its text, and per window 72 bytes, or up
 //! to 1.5 KiB for a strict one that is used without a pause.
 //!
 //! Lock order: the shards of a batch by rising number, then the coarse table. No
@@ -41,6 +41,12 @@ pub struct Question<'a> {
     pub coarse: Option<&'a str>,
     pub limits: &'a Limits,
     pub n: u64,
+    /// Of these `n` so many have been charged before: they are weighed again, which
+    /// may err to the strict side, but not charged again.
+    pub counted: u64,
+    /// Whether nothing of its batch is charged if it is above a limit. Else it is
+    /// charged whatever its limits say.
+    pub must_fit: bool,
 }
 
 /// A question whose answer nobody waits for.
@@ -104,9 +110,10 @@ impl State {
         questions.iter().map(|question| Some(self.table.peek(question, now))).collect()
     }
 
-    /// Charges all questions, if every window of every one has room, else none: in
-    /// one step, so that no other request comes between asking and charging.
-    /// Questions about the same key add up.
+    /// Charges all questions, if every window has room of every one that must fit,
+    /// else none: in one step, so that no other request comes between asking and
+    /// charging. Questions about one key of one bucket are one thing under several
+    /// limits: charged once, in all windows that are kept of it.
     pub async fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Answer> {
         self.reached().await;
         self.table.admit(questions, now)
@@ -145,7 +152,7 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     fn about<'a>(key: &'a str, limits: &'a Limits, n: u64) -> Question<'a> {
-        Question { bucket: 1, key, coarse: None, limits, n }
+        Question { bucket: 1, key, coarse: None, limits, n, counted: 0, must_fit: true }
     }
 
     #[tokio::test(start_paused = true)]

@@ -162,11 +162,19 @@ mod tests {
         let mut shard = Shard::new(2);
         let limits = "1/1h".parse::<Limits>().unwrap();
         for (network, counted_under) in [("a", "a"), ("b", "b"), ("c", ""), ("a", "a"), ("d", "")] {
-            let question = Question { bucket: 1, key: "x", coarse: Some(network), limits: &limits, n: 1 };
+            let question = Question {
+                bucket: 1,
+                key: "x",
+                coarse: Some(network),
+                limits: &limits,
+                n: 1,
+                counted: 0,
+                must_fit: true,
+            };
             let key = shard.coarse_key(&question, &[], NOW);
             assert_eq!(key.text, counted_under, "{network}");
             if shard.settle(key, &[], NOW) {
-                shard.keys.get_mut(&key).unwrap().charge(&limits, 1, NOW);
+                shard.keys.get_mut(&key).unwrap().charge(limits.windows(), 1, NOW);
             }
         }
         assert_eq!(shard.keys.len(), 2);

@@ -137,6 +137,8 @@ fn without_descriptors_open_connections_are_answered_and_new_ones_later() {
         fresh.send(request(NO));
         fresh.answer().filter(|answer| answer.starts_with("554 5.7.1 no such person"))
     });
+    // The other socket has a back-off of its own, and turns one more away in it.
+    until("a milter session", || Milter::try_connect(&gatepost.milter));
     serves(&gatepost);
     // Said, but not once for each attempt.
     assert!(gatepost.count_log("cannot accept") < 10, "{}", gatepost.log());

@@ -66,6 +66,39 @@ fn vrfy_etrn_and_unknown_states_are_never_charged() {
 }
 
 #[test]
+fn bytes_that_were_not_announced_are_charged_at_the_end_of_the_message() {
+    let rules = r#"
+rules:
+  - name: bytes
+    when: {rate: {key: sender, count: bytes, limits: [10K/1h strict]}}
+    then: {defer: "4.7.1 {used} of {allowed}"}
+"#;
+    let gatepost = Gatepost::start(&[("10-test.yaml", rules)], "", Sockets::Inet);
+    let mut policy = Delegation::connect(&gatepost.policy);
+    let end = ("protocol_state", "END-OF-MESSAGE");
+    for (mail, announced, size, expected) in [
+        ("0", "0", "5000", "DUNNO"),
+        ("1", "3000", "4000", "DUNNO"),
+        // What was announced is charged though less came.
+        ("2", "300", "200", "DUNNO"),
+        ("3", "941", "", "450 4.7.1 10241 of 10240"),
+        ("4", "940", "940", "DUNNO"),
+    ] {
+        let instance = format!("1.2.3.{mail}");
+        let mail = [("instance", instance.as_str()), ("size", announced)];
+        let answer = policy.asks(&mail);
+        assert_eq!(answer.strip_prefix("DEFER ").unwrap_or(&answer), expected, "{announced}");
+        if expected == "DUNNO" {
+            // Another recipient is no other message, and the end may be told twice.
+            assert_eq!(policy.asks(&[mail[0], mail[1], ("recipient", "carol@test.example")]), "DUNNO");
+            for _ in 0..2 {
+                assert_eq!(policy.asks(&[mail[0], ("size", size), end]), "DUNNO");
+            }
+        }
+    }
+}
+
+#[test]
 fn requests_of_old_new_and_odd_senders_are_decided() {
     let gatepost = started();
     let mut policy = Delegation::connect(&gatepost.policy);

@@ -28,15 +28,20 @@ pub(crate) struct Frame {
 impl Milter {
     /// To an inet socket as Postfix writes it; negotiated.
     pub(crate) fn connect(milter: &str) -> Self {
+        Self::try_connect(milter).expect("a frame from gatepost")
+    }
+
+    /// None if the connection is closed instead.
+    pub(crate) fn try_connect(milter: &str) -> Option<Self> {
         let stream = TcpStream::connect(tcp_address(milter)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut milter = Self { stream, options: 0 };
         milter.send('O', &[6, ACTIONS, OPTIONS].map(u32::to_be_bytes).concat());
-        let answer = milter.frame();
+        let answer = milter.try_frame()?;
         assert_eq!(answer.kind, 'O');
         milter.options = u32::from_be_bytes(answer.payload[8..12].try_into().unwrap());
-        milter
+        Some(milter)
     }
 
     /// With the client's address told and HELO said.
