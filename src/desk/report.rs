@@ -27,6 +27,7 @@ use crate::policy::Policy;
 use crate::verdict::Done;
 use crate::verdict::Effect;
 use crate::verdict::Verdict;
+use std::sync::Arc;
 
 /// The labels of a policy's rules, in their order.
 pub(super) fn labels(policy: &Policy) -> impl Iterator<Item = RuleLabels> {
@@ -159,13 +160,19 @@ impl Desk {
         if std::mem::replace(&mut transaction.is_told, true) {
             return;
         }
-        let mut facts = transaction.facts.as_deref().cloned().unwrap_or_default();
-        if let Some(milter) = milter {
-            facts.complete_from(milter);
-        }
-        if !facts.is_known(Fact::Direction) {
-            facts.set(Fact::Direction, usual_direction(&facts, &transaction.active.policy.lists));
-        }
+        let facts = match (&transaction.facts, milter) {
+            (Some(facts), None) if facts.is_known(Fact::Direction) => Arc::clone(facts),
+            (facts, milter) => {
+                let mut facts = facts.as_deref().cloned().unwrap_or_default();
+                if let Some(milter) = milter {
+                    facts.complete_from(milter);
+                }
+                if !facts.is_known(Fact::Direction) {
+                    facts.set(Fact::Direction, usual_direction(&facts, &transaction.active.policy.lists));
+                }
+                Arc::new(facts)
+            }
+        };
         // A message none of whose recipients was accepted never began for anybody.
         let nothing = transaction.recipients.is_empty() && transaction.refused.is_empty();
         let verdict = if nothing || (transaction.recipients.is_empty() && verdict == "accept") {

@@ -40,7 +40,8 @@ pub fn field(line: &mut String, key: &str, value: &str) {
 /// A whole line that is already put together: whatever would end or bend it is
 /// shown as an escape. Those who use [`quote`] never need it.
 pub(super) fn one_line(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_hidden) {
+    // Nearly every line is printable ASCII, which needs no look at its characters.
+    if text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) || !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut line = String::with_capacity(text.len() + 8);
