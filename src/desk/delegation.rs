@@ -6,6 +6,7 @@
 use super::Desk;
 use super::Inquiry;
 use super::Peer;
+use super::envelope::Settled;
 use super::report::marks;
 use super::report::ruling;
 use super::session::Before;
@@ -14,7 +15,6 @@ use super::session::Transaction;
 use super::sessions::Handle;
 use super::sessions::Key;
 use crate::decision::About;
-use crate::engine::Decided;
 use crate::engine::usual_direction;
 use crate::facts::Attribute;
 use crate::facts::Fact;
@@ -180,7 +180,8 @@ impl Desk {
             self.tell(About::Client, &transaction, &facts, &marks(&decided.known), now, would, "policy");
         }
         session.connection = Some(Arc::new(facts));
-        refusal_action(&decided).unwrap_or_default()
+        let refusal = decided.verdict.refusal.as_ref();
+        refusal.map(|(_, refusal)| refusal_action(refusal)).unwrap_or_default()
     }
 
     /// Binds a request to the transaction that is under way, or begins one.
@@ -209,47 +210,10 @@ impl Desk {
         let Session { recall, transaction: Some(transaction), .. } = session else {
             return PolicyAction::Dunno;
         };
-        let active = Arc::clone(&transaction.active);
-        let id = transaction.id.clone();
-        let asked = Inquiry { active: &active, facts, stage, decides_envelope: true, id: &id };
-        let decided = self.decide(asked, recall).await;
-        let (now, would) = ruling(&active.policy, &decided);
-        let recipient = facts.text(Fact::Recipient).unwrap_or_default();
-        let refused = decided.verdict.refuses();
-        if stage == Stage::Rcpt {
-            if refused {
-                transaction.refuse(recipient);
-            } else if !transaction.accept(recipient) {
-                recall.recipients.pop();
-            }
-        }
-        if refused || would.is_some() {
-            let about = if stage == Stage::Rcpt { About::Recipient } else { About::Message };
-            self.tell(
-                about,
-                transaction,
-                facts,
-                &marks(&decided.known),
-                now.clone(),
-                would.clone(),
-                "policy",
-            );
-        }
-        if let Some((_, Refusal::Discard(_))) = &decided.verdict.refusal {
-            // It is the whole message that goes.
-            transaction.note(Some(now.clone()), None);
-        }
-        if refused {
-            // What a refused recipient would have brought about concerns nobody else.
-            self.count_recipient(&decided, facts.text(Fact::Direction).unwrap_or_default());
-            return refusal_action(&decided).unwrap_or_default();
-        }
-        transaction.note(Some(now), would);
-        let permits = decided.verdict.permits();
-        let added = transaction.outbox.add(decided.verdict.effects);
-        self.log_effects(&active.policy, &added, &id);
-        if permits {
-            return PolicyAction::Ok;
+        match self.settle_envelope(facts, stage, transaction, recall, "policy").await {
+            Settled::Refused(refusal) => return refusal_action(&refusal),
+            Settled::GoesOn { permits: true } => return PolicyAction::Ok,
+            Settled::GoesOn { permits: false } => {}
         }
         transaction.outbox.next_policy_action(stage)
     }
@@ -273,12 +237,11 @@ impl Desk {
 }
 
 /// The reply to a recipient or step that is refused.
-fn refusal_action(decided: &Decided) -> Option<PolicyAction> {
-    let (_, refusal) = decided.verdict.refusal.as_ref()?;
-    Some(match refusal {
+fn refusal_action(refusal: &Refusal) -> PolicyAction {
+    match refusal {
         Refusal::Defer(reply) => PolicyAction::Defer(reply.clone()),
         Refusal::DeferIfPermit(reply) => PolicyAction::DeferIfPermit(reply.clone()),
         Refusal::Discard(text) => PolicyAction::Discard(text.clone()),
         Refusal::Reject(reply) => PolicyAction::Reject(reply.clone()),
-    })
+    }
 }

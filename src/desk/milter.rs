@@ -11,14 +11,13 @@ use super::Inquiry;
 use super::MacroNames;
 use super::MilterNeeds;
 use super::Peer;
-use super::report::marks;
+use super::envelope::Settled;
 use super::report::metric_stage;
 use super::report::ruling;
 use super::session::Session;
 use super::sessions::Handle;
 use super::sessions::Key;
 use crate::config::Decides;
-use crate::decision::About;
 use crate::engine::Decided;
 use crate::engine::usual_direction;
 use crate::facts::Fact;
@@ -35,7 +34,6 @@ use crate::names::internal_form;
 use crate::reply::Edit;
 use crate::reply::Ending;
 use crate::reply::MilterAnswer;
-use crate::reply::Reply;
 use crate::verdict::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -222,40 +220,11 @@ impl MilterSession {
         }
         // For sendmail(1) nothing may be refused here: all is decided at the end.
         if self.peer.decides == Decides::Envelope && !self.is_local {
-            let active = Arc::clone(&transaction.active);
-            let mut facts = self.facts(&active);
+            let mut facts = self.facts(&transaction.active);
             facts.set(Fact::Recipient, recipient);
-            let id = transaction.id.clone();
-            let asked = Inquiry {
-                active: &active,
-                facts: &facts,
-                stage: Stage::Rcpt,
-                decides_envelope: true,
-                id: &id,
-            };
-            let decided = self.desk.decide(asked, recall).await;
-            let (now, would) = ruling(&active.policy, &decided);
-            if decided.verdict.refuses() || would.is_some() {
-                self.desk.tell(
-                    About::Recipient,
-                    transaction,
-                    &facts,
-                    &marks(&decided.known),
-                    now.clone(),
-                    would.clone(),
-                    "milter",
-                );
-            }
-            if decided.verdict.refuses() {
-                transaction.refuse(recipient);
-                self.desk.count_recipient(&decided, facts.text(Fact::Direction).unwrap_or_default());
-                return refusal_answer(&decided).unwrap_or_default();
-            }
-            transaction.note(Some(now), would);
-            let added = transaction.outbox.add(decided.verdict.effects);
-            self.desk.log_effects(&active.policy, &added, &id);
-            if !transaction.accept(recipient) {
-                recall.recipients.pop();
+            let settled = self.desk.settle_envelope(&facts, Stage::Rcpt, transaction, recall, "milter").await;
+            if let Settled::Refused(refusal) = settled {
+                return refusal_answer(&refusal);
             }
             return MilterAnswer::Continue;
         }
@@ -448,8 +417,8 @@ impl MilterSession {
         if is_bounce {
             return MilterAnswer::Continue;
         }
-        if let Some(answer) = refusal_answer(decided) {
-            return answer;
+        if let Some((_, refusal)) = &decided.verdict.refusal {
+            return refusal_answer(refusal);
         }
         if decided.verdict.permits() { MilterAnswer::Accept } else { MilterAnswer::Continue }
     }
@@ -555,16 +524,16 @@ fn forget_recipient(session: &mut Session, recipient: &str) {
     transaction.refuse(recipient);
 }
 
-fn refusal_answer(decided: &Decided) -> Option<MilterAnswer> {
-    let (_, refusal) = decided.verdict.refusal.as_ref()?;
-    let by_class = |reply: &Reply| match reply.is_permanent() {
-        true => MilterAnswer::Reject(reply.clone()),
-        false => MilterAnswer::Tempfail(reply.clone()),
-    };
-    Some(match refusal {
+fn refusal_answer(refusal: &Refusal) -> MilterAnswer {
+    match refusal {
         Refusal::Discard(_) => MilterAnswer::Discard,
-        Refusal::Defer(reply) | Refusal::DeferIfPermit(reply) | Refusal::Reject(reply) => by_class(reply),
-    })
+        Refusal::Defer(reply) | Refusal::DeferIfPermit(reply) | Refusal::Reject(reply) => {
+            match reply.is_permanent() {
+                true => MilterAnswer::Reject(reply.clone()),
+                false => MilterAnswer::Tempfail(reply.clone()),
+            }
+        }
+    }
 }
 
 fn verdict_word(answer: &MilterAnswer, edits: &[Edit]) -> &'static str {

@@ -6,6 +6,7 @@
 //! session's lock: Postfix asks one thing at a time, whoever does not waits.
 
 mod delegation;
+mod envelope;
 mod milter;
 mod outbox;
 mod report;
