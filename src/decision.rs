@@ -40,36 +40,36 @@ impl Ruling {
 
 /// One line of the log. Fields that are empty are left out.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Decision {
+pub struct Decision<'a> {
     pub about: About,
-    pub id: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub queue_id: String,
+    pub id: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub queue_id: &'a str,
     #[serde(flatten)]
     pub ruling: Ruling,
     /// What would have happened were all rules enforced, if that differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub would: Option<Ruling>,
-    pub client_address: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub client_name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub helo_name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub sasl_username: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub sender: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub recipient: String,
+    pub client_address: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub client_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub helo_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub sasl_username: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub sender: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub recipient: &'a str,
     /// Accepted, and refused by whomever.
     pub recipients: usize,
     pub refused: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
-    pub direction: String,
-    pub listener: String,
+    pub direction: &'a str,
+    pub listener: &'a str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    pub tags: Vec<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
     pub score: f64,
     /// Which protocols saw it: `policy`, `milter`, `both`.
@@ -80,24 +80,24 @@ fn is_zero(score: &f64) -> bool {
     *score == 0.0
 }
 
-impl Decision {
-    /// `key=value key="quoted value"`, on one line.
-    pub fn line(&self) -> String {
-        let mut line = String::with_capacity(256);
+impl Decision<'_> {
+    /// Appends `key=value key="quoted value"`, without a line end.
+    pub fn write_to(&self, line: &mut String) {
         let about = match self.about {
             About::Client => "client",
             About::Message => "message",
             About::Recipient => "recipient",
         };
-        // Writing to a String can't fail.
-        let _ = write!(line, "{about} {}", self.ruling.verdict);
+        line.push_str(about);
+        line.push(' ');
+        line.push_str(self.ruling.verdict);
         let mut put = |key: &str, value: &str| {
             if !value.is_empty() {
-                field(&mut line, key, value);
+                field(line, key, value);
             }
         };
-        put("id", &self.id);
-        put("queue_id", &self.queue_id);
+        put("id", self.id);
+        put("queue_id", self.queue_id);
         put("rule", self.ruling.rule.as_deref().unwrap_or_default());
         put("because", &self.ruling.because);
         put("text", &self.ruling.text);
@@ -106,25 +106,33 @@ impl Decision {
             put("would_rule", would.rule.as_deref().unwrap_or_default());
             put("would_because", &would.because);
         }
-        put("client", &self.client_address);
-        put("client_name", &self.client_name);
-        put("helo", &self.helo_name);
-        put("sasl_username", &self.sasl_username);
-        put("from", &self.sender);
-        put("to", &self.recipient);
+        put("client", self.client_address);
+        put("client_name", self.client_name);
+        put("helo", self.helo_name);
+        put("sasl_username", self.sasl_username);
+        put("from", self.sender);
+        put("to", self.recipient);
+        // Writing to a String can't fail.
         if self.about == About::Message {
-            put("recipients", &self.recipients.to_string());
-            put("refused", &self.refused.to_string());
+            let _ = write!(line, " recipients={} refused={}", self.recipients, self.refused);
         }
-        put("size", &self.size.map(|size| size.to_string()).unwrap_or_default());
-        put("direction", &self.direction);
-        put("listener", &self.listener);
-        put("tags", &self.tags.join(","));
+        if let Some(size) = self.size {
+            let _ = write!(line, " size={size}");
+        }
+        let mut put = |key: &str, value: &str| {
+            if !value.is_empty() {
+                field(line, key, value);
+            }
+        };
+        put("direction", self.direction);
+        put("listener", self.listener);
+        if !self.tags.is_empty() {
+            put("tags", &self.tags.join(","));
+        }
         if self.score != 0.0 {
             put("score", &crate::checks::show_score(self.score));
         }
         put("seen_by", self.seen_by);
-        line
     }
 }
 
@@ -136,21 +144,22 @@ mod tests {
     fn a_line_quotes_what_strangers_wrote_and_leaves_out_what_is_not_known() {
         let decision = Decision {
             about: About::Recipient,
-            id: "1a".into(),
+            id: "1a",
             ruling: Ruling {
                 verdict: "reject",
                 rule: Some("helo-is-us".into()),
                 because: "helo_name `a b` fits".into(),
                 text: String::new(),
             },
-            client_address: "192.0.2.1".into(),
-            sender: "a\nb@c.test".into(),
-            direction: "inbound".into(),
-            listener: "default".into(),
+            client_address: "192.0.2.1",
+            sender: "a\nb@c.test",
+            direction: "inbound",
+            listener: "default",
             seen_by: "policy",
             ..Decision::default()
         };
-        let line = decision.line();
+        let mut line = String::new();
+        decision.write_to(&mut line);
         assert!(
             line.starts_with("recipient reject id=1a rule=helo-is-us because=\"helo_name `a b` fits\""),
             "{line}"

@@ -3,6 +3,7 @@
 use crate::compare::Comparison;
 use crate::compare::Measure;
 use crate::compare::compare;
+use crate::count;
 use crate::gatepost::Ours;
 use crate::gatepost::Rules;
 use crate::gatepost::folder;
@@ -30,6 +31,7 @@ pub const AREAS: &[Area] = &[
     ("postfix", "messages/s by smtp-source through Postfix, against echo and no-op", postfix),
     ("rules", "requests/s with 1,000 rules, against 10", rules::rules),
     ("lists", "requests/s with lists of 1,000,000 entries, against 10", rules::lists),
+    ("count", "instructions of a policy request, without sockets", count::count),
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
     ("idle", "10,000 policy connections held, then a request on each", idle),
 ];

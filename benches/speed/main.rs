@@ -14,6 +14,7 @@
 
 mod areas;
 mod compare;
+mod count;
 mod gatepost;
 mod lookup;
 mod milter;

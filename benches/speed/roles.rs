@@ -1,5 +1,6 @@
 //! What a child process does: serve, or ask and print what it measured.
 
+use crate::count;
 use crate::milter;
 use crate::milter::Agreed;
 use crate::noop;
@@ -17,6 +18,10 @@ use tokio::runtime::Builder;
 pub fn run(words: &[String]) -> io::Result<()> {
     let word = |at: usize| words.get(at).map_or("", String::as_str);
     let number = |at: usize| word(at).parse::<usize>().map_err(io::Error::other);
+    if word(0) == "decide" {
+        let others = on_threads(1, count::decide(number(1)? as u64))?;
+        return writeln!(io::stdout(), "{others}");
+    }
     let address = Address::parse(word(1))?;
     match word(0) {
         "echo" => on_threads(number(2)?, async move { policy::echo(&address).await }),

@@ -70,7 +70,7 @@ impl Check for Attachment {
                 "name" => names.push(TextTest::parse(&option.value, "name", Subject::Filename, cx)?),
                 "in" => {
                     let lists = crate::values::lists(&option.value, Subject::Filename, cx)?;
-                    names.push(TextTest::AnyOf(lists.into_iter().map(Way::Listed).collect()));
+                    names.push(TextTest::in_lists(lists));
                 }
                 _ => {}
             }

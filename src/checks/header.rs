@@ -49,7 +49,6 @@ use crate::message::Header as HeaderField;
 use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
-use crate::values::Way;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use std::sync::Arc;
@@ -137,9 +136,7 @@ impl Check for Header {
     fn variables(&self) -> Vec<String> {
         match &self.test {
             Test::Fields(fields) => fields.iter().flat_map(Field::variables).collect(),
-            Test::Listed(lists) => {
-                TextTest::AnyOf(lists.iter().cloned().map(Way::Listed).collect()).variables()
-            }
+            Test::Listed(lists) => TextTest::in_lists(lists.iter().cloned()).variables(),
             Test::Line(pattern) => pattern.capture_names(),
         }
     }

@@ -140,7 +140,7 @@ fn facts(request: &str, stage: Stage, policy: &Policy) -> Facts {
     let pairs = || request.lines().filter_map(|line| line.split_once('='));
     let attributes: Vec<Attribute<'_>> =
         pairs().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-    let mut facts = Facts::from_attributes(&attributes, stage);
+    let mut facts = Facts::from_attributes(attributes, stage);
     facts.set(Fact::Listener, "default");
     let now = Moment::at(jiff::Timestamp::now());
     facts.set_moment(now, &DayTime::of(&now, &jiff::tz::TimeZone::system()));
@@ -152,7 +152,7 @@ fn facts(request: &str, stage: Stage, policy: &Policy) -> Facts {
         }
     }
     if !facts.is_known(Fact::Direction) {
-        facts.set(Fact::Direction, usual_direction(&facts, &policy.lists));
+        facts.set_direction(usual_direction(&facts, &policy.lists));
     }
     facts
 }

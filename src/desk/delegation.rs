@@ -54,10 +54,14 @@ impl Occasion {
 
 impl Desk {
     /// Answers one policy request: attributes in the order sent, values raw.
-    pub async fn delegation(&self, peer: &Peer, attributes: &[Attribute<'_>]) -> PolicyAction {
+    pub async fn delegation<'a>(
+        &self,
+        peer: &Peer,
+        attributes: impl Iterator<Item = Attribute<'a>> + Clone,
+    ) -> PolicyAction {
         let began = Instant::now();
         let state =
-            attributes.iter().find(|(name, _)| *name == b"protocol_state").map_or(&b""[..], |(_, v)| v);
+            attributes.clone().find(|(name, _)| *name == b"protocol_state").map_or(&b""[..], |(_, v)| v);
         let occasion = Occasion::of(state);
         let (stage, action) = match occasion {
             Occasion::Aside => (metrics::Stage::Other, PolicyAction::Dunno),
@@ -72,10 +76,10 @@ impl Desk {
         action
     }
 
-    async fn request(
+    async fn request<'a>(
         &self,
         peer: &Peer,
-        attributes: &[Attribute<'_>],
+        attributes: impl Iterator<Item = Attribute<'a>>,
         stage: Stage,
         anew: bool,
     ) -> PolicyAction {
@@ -108,7 +112,7 @@ impl Desk {
             },
             None => {}
         }
-        facts.set(Fact::Direction, usual_direction(&facts, &transaction.active.policy.lists));
+        facts.set_direction(usual_direction(&facts, &transaction.active.policy.lists));
         if stage == Stage::Data {
             facts.recipients.clone_from(&transaction.recipients);
             // It names one recipient only if there is but one.
@@ -170,7 +174,7 @@ impl Desk {
         let active = self.active();
         self.settle_generation(session, &active);
         let direction = usual_direction(&facts, &active.policy.lists);
-        facts.set(Fact::Direction, direction);
+        facts.set_direction(direction);
         let id = self.next_id();
         let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, &mut session.recall).await;

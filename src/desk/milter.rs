@@ -476,7 +476,7 @@ impl MilterSession {
             (true, _) => "local",
             (false, _) => usual_direction(&facts, &active.policy.lists),
         };
-        facts.set(Fact::Direction, direction);
+        facts.set_direction(direction);
         facts
     }
 

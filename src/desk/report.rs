@@ -168,7 +168,7 @@ impl Desk {
                     facts.complete_from(milter);
                 }
                 if !facts.is_known(Fact::Direction) {
-                    facts.set(Fact::Direction, usual_direction(&facts, &transaction.active.policy.lists));
+                    facts.set_direction(usual_direction(&facts, &transaction.active.policy.lists));
                 }
                 Arc::new(facts)
             }
@@ -222,11 +222,15 @@ impl Desk {
             return;
         };
         let policy = &transaction.active.policy;
-        let text = |fact: Fact| facts.text(fact).unwrap_or_default().to_owned();
-        let tags = marks.iter().flat_map(|marks| &marks.tags).map(|tag| policy.tag_name(*tag).to_owned());
+        let text = |fact: Fact| facts.text(fact).unwrap_or_default();
+        let tags = marks.iter().flat_map(|marks| &marks.tags).map(|tag| policy.tag_name(*tag));
+        let recipient = match about {
+            About::Recipient => text(Fact::Recipient),
+            _ => one(&transaction.recipients),
+        };
         let decision = Decision {
             about,
-            id: transaction.id.clone(),
+            id: &transaction.id,
             queue_id: text(Fact::QueueId),
             ruling,
             would,
@@ -235,11 +239,7 @@ impl Desk {
             helo_name: text(Fact::HeloName),
             sasl_username: text(Fact::SaslUsername),
             sender: text(Fact::Sender),
-            recipient: if about == About::Recipient {
-                text(Fact::Recipient)
-            } else {
-                one(&transaction.recipients)
-            },
+            recipient,
             recipients: transaction.recipients.len(),
             refused: transaction.refused.len(),
             size: transaction.size,
@@ -249,7 +249,7 @@ impl Desk {
             score: marks.iter().map(|marks| marks.score()).sum(),
             seen_by,
         };
-        journal.decision(&decision, || decision.line());
+        journal.decision(&decision, |line| decision.write_to(line));
     }
 
     /// What a rule's `log` says also stands in our own log, once.
@@ -283,9 +283,9 @@ pub(super) fn marks(known: &Known) -> [&Marks; 3] {
 }
 
 /// The only recipient, or nothing: a list would be no single value.
-fn one(recipients: &[String]) -> String {
+fn one(recipients: &[String]) -> &str {
     match recipients {
-        [only] => only.clone(),
-        _ => String::new(),
+        [only] => only,
+        _ => "",
     }
 }

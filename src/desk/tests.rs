@@ -39,7 +39,7 @@ async fn ask(desk: &Desk, peer: &Peer, changes: &[(&str, &str)]) -> PolicyAction
     }
     let attributes: Vec<_> =
         attributes.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-    desk.delegation(peer, &attributes).await
+    desk.delegation(peer, attributes.into_iter()).await
 }
 
 /// A milter session as far as MAIL.

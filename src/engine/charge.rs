@@ -9,6 +9,7 @@ use super::Store;
 use super::answer;
 use super::in_store;
 use super::walk::Walk;
+use super::within;
 use crate::checks::Answered;
 use crate::checks::Question;
 use crate::policy::Mode;
@@ -31,7 +32,7 @@ pub(super) async fn charge(
         return true;
     }
     let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
-    let Ok(said) = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await else {
+    let Some(said) = within(store.deadline, store.state.admit(&batch, store.now)).await else {
         // The mail goes on uncounted: our own trouble never refuses.
         return true;
     };
@@ -81,9 +82,9 @@ pub(super) async fn at_once(
             ..in_store(question)
         })
         .collect();
-    let said = tokio::time::timeout(store.deadline, store.state.admit(&batch, store.now)).await;
+    let said = within(store.deadline, store.state.admit(&batch, store.now)).await;
     drop(batch);
-    let Ok(said) = said else {
+    let Some(said) = said else {
         open.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
         return false;
     };

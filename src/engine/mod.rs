@@ -37,6 +37,8 @@ use charge::charge;
 use charge::due;
 use memo::Asked;
 use memo::Once;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 use walk::Walk;
 
@@ -347,13 +349,21 @@ async fn answer(questions: Vec<(u32, Question)>, recall: &Recall, answers: &mut 
         }
     }
     let batch: Vec<_> = open.iter().map(|(_, question)| in_store(question)).collect();
-    let said = match tokio::time::timeout(store.deadline, store.state.peek(&batch, store.now)).await {
-        Ok(said) => said,
-        Err(_) => vec![None; batch.len()],
-    };
+    let said = within(store.deadline, store.state.peek(&batch, store.now)).await;
+    let said = said.unwrap_or_else(|| vec![None; batch.len()]);
     drop(batch);
     for ((rule, question), answer) in open.into_iter().zip(said) {
         answers.set(rule, question, answer.map_or(Answered::Unknown, Answered::Said));
+    }
+}
+
+/// None when it takes longer. Most is ready at once, and needs no timer.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let first = std::future::poll_fn(|cx| Poll::Ready(work.as_mut().poll(cx))).await;
+    match first {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => tokio::time::timeout(limit, work).await.ok(),
     }
 }
 

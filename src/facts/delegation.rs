@@ -18,37 +18,39 @@ impl Facts {
     /// Reads the attributes of a request at the stage it was made. Names that
     /// we do not know are left aside, as the protocol demands; of a name that
     /// is given twice the first counts.
-    pub fn from_attributes(attributes: &[Attribute<'_>], stage: Stage) -> Self {
+    pub fn from_attributes<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, stage: Stage) -> Self {
         let mut facts = Self::default();
-        for &(name, value) in attributes {
-            let Some(fact) = Fact::of_attribute(name) else {
+        for (name, value) in attributes {
+            let Some(fact) = Fact::of_attribute(name).filter(|fact| !facts.is_known(*fact)) else {
                 continue;
             };
-            if !facts.is_known(fact) {
-                facts.set_attribute(fact, &String::from_utf8_lossy(value), stage);
+            match str::from_utf8(value) {
+                Ok(value) => facts.put_attribute(fact, value, stage),
+                Err(_) => facts.put_attribute(fact, &String::from_utf8_lossy(value), stage),
             }
         }
+        facts.fold();
         facts
     }
 
-    fn set_attribute(&mut self, fact: Fact, value: &str, stage: Stage) {
+    fn put_attribute(&mut self, fact: Fact, value: &str, stage: Stage) {
         match (fact, value) {
-            (Fact::Sender, "") if stage >= Stage::Mail => self.set(fact, NULL_SENDER),
+            (Fact::Sender, "") if stage >= Stage::Mail => self.put(fact, NULL_SENDER),
             (_, "") => {}
             // What Postfix writes for a number or address it does not have.
             (Fact::ClientPort | Fact::ClientAddress | Fact::ServerAddress | Fact::ServerPort, "unknown") => {}
             (Fact::ClientPort | Fact::ServerPort, "0") => {}
             (Fact::AnnouncedSize, "0") => {}
             (Fact::AnnouncedSize, _) if stage == Stage::Message => {
-                self.set(Fact::Size, value);
+                self.put(Fact::Size, value);
             }
             (Fact::RecipientCount, "0") if stage < Stage::Data => {}
             (Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender, _) => {
                 let plain =
                     if value.contains('+') { Cow::from(decode_xtext(value)) } else { Cow::from(value) };
-                self.set(fact, &plain);
+                self.put(fact, &plain);
             }
-            _ => self.set(fact, value),
+            _ => self.put(fact, value),
         }
     }
 }
@@ -63,7 +65,7 @@ mod tests {
             .filter_map(|line| line.split_once('='))
             .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
             .collect();
-        Facts::from_attributes(&attributes, stage)
+        Facts::from_attributes(attributes, stage)
     }
 
     #[test]
@@ -99,7 +101,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf8_survive() {
-        let facts = Facts::from_attributes(&[(b"sender", b"a\xff@b.test")], Stage::Rcpt);
+        let facts = Facts::from_attributes([(&b"sender"[..], &b"a\xff@b.test"[..])], Stage::Rcpt);
         assert_eq!(facts.text(Fact::SenderDomain), Some("b.test"));
     }
 

@@ -37,25 +37,38 @@ pub const NULL_SENDER: &str = "<>";
 /// Postfix's word for a client name that could not be verified.
 pub const UNKNOWN_NAME: &str = "unknown";
 
-/// Where a value stands in the buffer: as it came, and in ASCII lower-case, which
-/// for most values is the same place.
+/// Where a value stands in the text.
 #[derive(Clone, Copy, Debug)]
 struct Span {
     start: u32,
-    folded: u32,
     len: u32,
 }
 
 /// Of a value that is not known.
-const UNKNOWN: Span = Span { start: u32::MAX, folded: u32::MAX, len: 0 };
+const UNKNOWN: Span = Span { start: u32::MAX, len: 0 };
 
-/// Values by fact, in one buffer: a request costs two allocations, not forty.
+impl Span {
+    fn is_known(self) -> bool {
+        self.start != UNKNOWN.start
+    }
+
+    fn of(self, text: &str) -> Option<&str> {
+        text.get(self.start as usize..self.start as usize + self.len as usize)
+    }
+}
+
+/// Values by fact, in one text: a request costs two allocations, not forty.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    buffer: String,
+    text: String,
+    /// The same in ASCII lower-case, byte for byte; empty where that is the text.
+    folded: String,
     spans: [Span; FACT_COUNT],
     client_ip: Option<IpAddr>,
-    server_ip: Option<IpAddr>,
+    /// These three need no place in the text; one that stands there goes before.
+    direction: Option<&'static str>,
+    hour: Option<&'static str>,
+    weekday: Option<&'static str>,
     /// At `data` and `message`: the accepted recipients, in internal form.
     pub recipients: Vec<String>,
     /// At `message`, by the milter.
@@ -116,10 +129,13 @@ impl Default for Facts {
     fn default() -> Self {
         Self {
             // A request of Postfix 3.10 has some 400 bytes of values.
-            buffer: String::with_capacity(480),
+            text: String::with_capacity(480),
+            folded: String::new(),
             spans: [UNKNOWN; FACT_COUNT],
             client_ip: None,
-            server_ip: None,
+            direction: None,
+            hour: None,
+            weekday: None,
             recipients: Vec::new(),
             message: None,
             moment: Moment::default(),
@@ -130,8 +146,8 @@ impl Default for Facts {
 impl Facts {
     /// The value as it came; None when it is not known.
     pub fn text(&self, fact: Fact) -> Option<&str> {
-        let Span { start, len, .. } = self.spans[fact as usize];
-        self.buffer.get(start as usize..start as usize + len as usize)
+        let span = self.spans[fact as usize];
+        if span.is_known() { span.of(&self.text) } else { self.derived(fact) }
     }
 
     /// The value for a text. Where there is no single recipient any more, it is
@@ -155,12 +171,29 @@ impl Facts {
 
     /// The value in ASCII lower-case.
     pub fn folded(&self, fact: Fact) -> Option<&str> {
-        let Span { folded, len, .. } = self.spans[fact as usize];
-        self.buffer.get(folded as usize..folded as usize + len as usize)
+        let span = self.spans[fact as usize];
+        if !span.is_known() {
+            return self.derived(fact);
+        }
+        span.of(if self.folded.is_empty() { &self.text } else { &self.folded })
+    }
+
+    /// What has no text of its own, in lower-case.
+    fn derived(&self, fact: Fact) -> Option<&str> {
+        match fact {
+            Fact::Direction => self.direction,
+            Fact::Hour => self.hour,
+            Fact::Weekday => self.weekday,
+            Fact::ClientFamily | Fact::ServerFamily => {
+                let of = if fact == Fact::ClientFamily { Fact::ClientAddress } else { Fact::ServerAddress };
+                self.ip(of).map(|ip| if ip.is_ipv4() { "ipv4" } else { "ipv6" })
+            }
+            _ => None,
+        }
     }
 
     pub fn is_known(&self, fact: Fact) -> bool {
-        self.spans[fact as usize].start != u32::MAX
+        self.spans[fact as usize].is_known() || self.derived(fact).is_some()
     }
 
     pub fn number(&self, fact: Fact) -> Option<u64> {
@@ -171,28 +204,47 @@ impl Facts {
     pub fn ip(&self, fact: Fact) -> Option<IpAddr> {
         match fact {
             Fact::Client | Fact::ClientAddress => self.client_ip,
-            Fact::ServerAddress => self.server_ip,
+            Fact::ServerAddress => parse_ip(self.text(fact)?),
             _ => None,
         }
     }
 
     /// Sets or replaces a value, and what is derived from it.
     pub fn set(&mut self, fact: Fact, value: &str) {
-        let span = self.store(value);
+        self.put(fact, value);
+        self.fold();
+    }
+
+    /// The same, to be followed by [`fold`](Self::fold).
+    fn put(&mut self, fact: Fact, value: &str) {
+        let offset = |at: usize| u32::try_from(at).unwrap_or(UNKNOWN.start);
+        let span = Span { start: offset(self.text.len()), len: offset(value.len()) };
+        self.text.push_str(value);
         self.spans[fact as usize] = span;
         match fact {
-            Fact::ClientAddress => {
-                self.client_ip = parse_ip(value);
-                self.set_family(Fact::ClientFamily, self.client_ip);
-            }
-            Fact::ServerAddress => {
-                self.server_ip = parse_ip(value);
-                self.set_family(Fact::ServerFamily, self.server_ip);
-            }
+            Fact::ClientAddress => self.client_ip = parse_ip(value),
             Fact::Sender => self.set_domain(Fact::SenderDomain, span),
             Fact::Recipient => self.set_domain(Fact::RecipientDomain, span),
             _ => {}
         }
+    }
+
+    /// Brings the lower-case text up to the other's end.
+    fn fold(&mut self) {
+        let done = self.folded.len();
+        let new = self.text.get(done..).unwrap_or_default();
+        if done > 0 || has_uppercase(new) {
+            self.folded.push_str(new);
+            if let Some(copy) = self.folded.get_mut(done..) {
+                copy.make_ascii_lowercase();
+            }
+        }
+    }
+
+    /// Which way the mail goes: one of the words of `direction`.
+    pub fn set_direction(&mut self, direction: &'static str) {
+        self.spans[Fact::Direction as usize] = UNKNOWN;
+        self.direction = Some(direction);
     }
 
     pub fn set_number(&mut self, fact: Fact, value: u64) {
@@ -203,16 +255,12 @@ impl Facts {
     pub fn unset(&mut self, fact: Fact) {
         self.spans[fact as usize] = UNKNOWN;
         match fact {
-            Fact::ClientAddress => {
-                self.client_ip = None;
-                self.unset(Fact::ClientFamily);
-            }
-            Fact::ServerAddress => {
-                self.server_ip = None;
-                self.unset(Fact::ServerFamily);
-            }
+            Fact::ClientAddress => self.client_ip = None,
+            Fact::Direction => self.direction = None,
+            Fact::Hour => self.hour = None,
             Fact::Sender => self.unset(Fact::SenderDomain),
             Fact::Recipient => self.unset(Fact::RecipientDomain),
+            Fact::Weekday => self.weekday = None,
             _ => {}
         }
     }
@@ -259,52 +307,30 @@ impl Facts {
     /// Sets the time, with `hour` and `weekday` by the server's own zone.
     pub fn set_moment(&mut self, moment: Moment, day: &DayTime) {
         self.moment = moment;
-        self.set(Fact::Hour, HOURS[day.hour % HOURS.len()]);
-        self.set(Fact::Weekday, DAYS[day.weekday % DAYS.len()]);
-    }
-
-    fn store(&mut self, value: &str) -> Span {
-        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-        let start = offset(self.buffer.len());
-        self.buffer.push_str(value);
-        let mut folded = start;
-        if value.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            folded = offset(self.buffer.len());
-            self.buffer.push_str(value);
-            // Only ASCII letters change, so that both have the same length.
-            if let Some(copy) = self.buffer.get_mut(folded as usize..) {
-                copy.make_ascii_lowercase();
-            }
-        }
-        Span { start, folded, len: offset(value.len()) }
-    }
-
-    fn set_family(&mut self, fact: Fact, address: Option<IpAddr>) {
-        match address {
-            Some(IpAddr::V4(_)) => self.set(fact, "ipv4"),
-            Some(IpAddr::V6(_)) => self.set(fact, "ipv6"),
-            None => self.unset(fact),
-        }
+        self.unset(Fact::Hour);
+        self.unset(Fact::Weekday);
+        self.hour = HOURS.get(day.hour).copied();
+        self.weekday = DAYS.get(day.weekday).copied();
     }
 
     /// A domain is a part of its address: no copy is needed.
     fn set_domain(&mut self, fact: Fact, address: Span) {
-        let start = address.start as usize;
-        let text = self.buffer.get(start..start + address.len as usize).unwrap_or_default();
+        let text = address.of(&self.text).unwrap_or_default();
         let mailbox = Mailbox::parse(text);
         self.spans[fact as usize] = match mailbox.domain {
             Some(domain) if text != NULL_SENDER => {
                 let offset = |at: usize| u32::try_from(at).unwrap_or_default();
                 let before = offset(mailbox.local.len() + 1);
-                Span {
-                    start: address.start + before,
-                    folded: address.folded + before,
-                    len: offset(domain.len()),
-                }
+                Span { start: address.start + before, len: offset(domain.len()) }
             }
             _ => UNKNOWN,
         };
     }
+}
+
+/// Without an early end, so that it is done in steps of many bytes.
+fn has_uppercase(text: &str) -> bool {
+    text.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase())
 }
 
 /// An address as Postfix writes it, or as its macros do (`IPv6:…`).

@@ -241,34 +241,39 @@ impl Fact {
     /// The fact a policy attribute carries. `size` is not among them by its own
     /// name: until the end of the message it is only what the client announced.
     pub fn of_attribute(attribute: &[u8]) -> Option<Self> {
-        let (name, fact) = BY_ATTRIBUTE[slot(attribute)]?;
-        if name.as_bytes() == attribute {
-            return Some(fact);
-        }
-        // Two names share a slot: look at all.
-        BY_INDEX
-            .iter()
-            .copied()
-            .find(|fact| fact.info().attribute.is_some_and(|(name, _)| name.as_bytes() == attribute))
+        let (seed, slots) = &*BY_ATTRIBUTE;
+        let (name, fact) = slots[slot(attribute, *seed)]?;
+        (name.as_bytes() == attribute).then_some(fact)
     }
 }
 
-/// Attributes by [`slot`]: thirty are looked up for every request.
-static BY_ATTRIBUTE: LazyLock<[Option<(&'static str, Fact)>; 256]> = LazyLock::new(|| {
-    let mut slots = [None; 256];
-    for fact in Fact::all() {
-        if let Some((name, _)) = fact.info().attribute {
-            slots[slot(name.as_bytes())].get_or_insert((name, fact));
+/// Attributes by [`slot`], each in one of its own with this seed: thirty are looked
+/// up for every request.
+static BY_ATTRIBUTE: LazyLock<(u32, [Option<(&'static str, Fact)>; SLOTS])> = LazyLock::new(|| {
+    let filled = |seed: u32| {
+        let mut slots = [None; SLOTS];
+        for fact in Fact::all() {
+            if let Some((name, _)) = fact.info().attribute
+                && slots[slot(name.as_bytes(), seed)].replace((name, fact)).is_some()
+            {
+                return None;
+            }
         }
-    }
-    slots
+        Some((seed, slots))
+    };
+    // One is found within the first hundred; a test would tell.
+    (1..100_000).find_map(filled).unwrap_or((0, [None; SLOTS]))
 });
 
-/// A number below 256 that differs for most names.
-fn slot(name: &[u8]) -> usize {
-    let at = |index: usize| name.get(index).map_or(0, |byte| usize::from(*byte));
-    let middle = at(name.len() / 2);
-    (name.len() * 31 + at(0) * 7 + middle * 13 + at(name.len().saturating_sub(1)) * 3) % 256
+const SLOTS: usize = 256;
+
+/// A number below [`SLOTS`].
+fn slot(name: &[u8], seed: u32) -> usize {
+    let at = |index: usize| name.get(index).map_or(0, |byte| u32::from(*byte));
+    let last = name.len().wrapping_sub(1);
+    let mixed =
+        name.len() as u32 ^ at(0) << 8 ^ at(name.len() / 2) << 16 ^ at(last) << 24 ^ at(last / 3) << 5;
+    (mixed.wrapping_mul(seed | 1).wrapping_mul(0x9e37_79b1) >> 24) as usize
 }
 
 /// The reference page of facts.

@@ -11,7 +11,7 @@ use std::io;
 
 /// A value behind `key=`: bare if it is a plain word, else as a JSON string.
 pub fn quote(value: &str) -> Cow<'_, str> {
-    if !value.is_empty() && value.chars().all(is_bare) {
+    if is_word(value) {
         return Cow::Borrowed(value);
     }
     let mut quoted = String::with_capacity(value.len() + 8);
@@ -41,12 +41,17 @@ pub fn field(line: &mut String, key: &str, value: &str) {
 /// shown as an escape. Those who use [`quote`] never need it.
 pub(super) fn one_line(text: &str) -> Cow<'_, str> {
     // Nearly every line is printable ASCII, which needs no look at its characters.
-    if text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) || !text.chars().any(is_hidden) {
+    if is_printable(text) || !text.chars().any(is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut line = String::with_capacity(text.len() + 8);
     text.chars().for_each(|c| push_visible(&mut line, c));
     Cow::Owned(line)
+}
+
+/// Printable ASCII and nothing else; looks at many bytes at once.
+fn is_printable(text: &str) -> bool {
+    text.bytes().fold(true, |printable, byte| printable & matches!(byte, 0x20..=0x7e))
 }
 
 /// The same for JSON, where serde_json lets all but C0 pass.
@@ -66,12 +71,17 @@ impl Formatter for Visible {
     }
 }
 
-fn is_bare(c: char) -> bool {
-    match c {
-        '"' | '\\' | '=' => false,
-        c if c.is_ascii() => c.is_ascii_graphic(),
-        c => c.is_alphanumeric(),
+fn is_word(value: &str) -> bool {
+    // Nearly every value is ASCII; without an early end it is looked at in steps of
+    // many bytes.
+    let is_bare = |byte: u8| matches!(byte, 0x21..=0x7e) & !matches!(byte, b'"' | b'\\' | b'=');
+    if value.bytes().fold(true, |bare, byte| bare & is_bare(byte)) {
+        return !value.is_empty();
     }
+    value.chars().all(|c| match u8::try_from(c) {
+        Ok(byte) if byte.is_ascii() => is_bare(byte),
+        _ => c.is_alphanumeric(),
+    })
 }
 
 /// Control characters, line ends, and what is invisible or turns the direction

@@ -16,8 +16,10 @@ use crate::config::LogLevel;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use output::Reader;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::fmt;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -54,6 +56,8 @@ struct Shared {
     style: Style,
     level: LogLevel,
     now: Box<dyn Fn() -> Timestamp + Send + Sync>,
+    /// A second since 1970, and how it is written up to its fraction.
+    second: Mutex<(i64, String)>,
 }
 
 /// How a line looks.
@@ -108,7 +112,8 @@ impl Journal {
         now: Box<dyn Fn() -> Timestamp + Send + Sync>,
     ) -> (Self, WorkerGuard) {
         let (queue, guard, lost) = output::queue(writer);
-        (Self { shared: Arc::new(Shared { queue, lost, style, level, now }) }, guard)
+        let second = Mutex::new((i64::MIN, String::new()));
+        (Self { shared: Arc::new(Shared { queue, lost, style, level, now, second }) }, guard)
     }
 
     /// Whether decisions are written at all: they are `info`.
@@ -116,16 +121,16 @@ impl Journal {
         self.shared.level >= LogLevel::Info
     }
 
-    /// One decision: `text` (see [`field`]) or the record as JSON, whichever the log
-    /// is made of; only that one is rendered. A record that is a map becomes part of
+    /// One decision: what `text` appends (see [`field`]) or the record as JSON, whichever
+    /// the log is made of; only that one is rendered. A record that is a map becomes part of
     /// the line's object, which has `timestamp`, `level` and `event` of its own.
-    pub fn decision(&self, record: &impl Serialize, text: impl FnOnce() -> String) {
+    pub fn decision(&self, record: &impl Serialize, text: impl FnOnce(&mut String)) {
         if !self.takes_decisions() {
             return;
         }
         let now = (self.shared.now)();
         if !matches!(self.shared.style, Style::Json) {
-            self.write_text(now, LogLevel::Info, &text());
+            self.write_text(now, LogLevel::Info, text);
             return;
         }
         let head = format!("{{\"timestamp\":\"{now:.3}\",\"level\":\"info\",\"event\":\"decision\"");
@@ -159,7 +164,7 @@ impl Journal {
                     value => field(&mut text, key, &value.to_string()),
                 }
             }
-            self.write_text(now, level, &text);
+            self.write_text(now, level, |line| line.push_str(&text));
             return;
         }
         let head = format!("{{\"timestamp\":\"{now:.3}\",\"level\":\"{}\"", word(level));
@@ -193,23 +198,50 @@ impl Journal {
         self.write(format!("{head},\"message\":\"too long\",\"bytes\":{bytes},\"start\":{start}}}"));
     }
 
-    fn write_text(&self, now: Timestamp, level: LogLevel, text: &str) {
-        let text = escape::one_line(text);
-        let cut = up_to(&text, MAX_LINE_BYTES - 64);
-        let more = if cut.len() < text.len() { "…" } else { "" };
-        let level_word = word(level);
-        let line = match &self.shared.style {
-            Style::Systemd => format!("<{}>{cut}{more}", severity(level)),
+    fn write_text(&self, now: Timestamp, level: LogLevel, fill: impl FnOnce(&mut String)) {
+        let mut line = String::with_capacity(512);
+        let word = word(level);
+        // Writing to a String cannot fail.
+        let _ = match &self.shared.style {
+            Style::Systemd => write!(line, "<{}>", severity(level)),
             Style::Human { zone, colour } => {
                 let time = now.to_zoned(zone.clone()).strftime("%H:%M:%S%.3f").to_string();
                 match colour {
-                    true => format!("{time} \x1b[{}m{level_word:5}\x1b[0m {cut}{more}", hue(level)),
-                    false => format!("{time} {level_word:5} {cut}{more}"),
+                    true => write!(line, "{time} \x1b[{}m{word:5}\x1b[0m ", hue(level)),
+                    false => write!(line, "{time} {word:5} "),
                 }
             }
-            Style::Plain | Style::Json => format!("{now:.3} {level_word} {cut}{more}"),
+            Style::Plain | Style::Json => {
+                self.stamp(&mut line, now);
+                write!(line, " {word} ")
+            }
         };
+        let start = line.len();
+        fill(&mut line);
+        let text = line.get(start..).unwrap_or_default();
+        if let Cow::Owned(escaped) = escape::one_line(text) {
+            line.truncate(start);
+            line.push_str(&escaped);
+        }
+        let text = line.get(start..).unwrap_or_default();
+        let cut = up_to(text, MAX_LINE_BYTES - 64).len();
+        if cut < text.len() {
+            line.truncate(start + cut);
+            line.push('…');
+        }
         self.write(line);
+    }
+
+    /// The time in UTC with milliseconds. The calendar costs more than the rest of a
+    /// line, so it is asked once a second.
+    fn stamp(&self, line: &mut String, now: Timestamp) {
+        let mut second = self.shared.second.lock();
+        if second.0 != now.as_second() {
+            let whole = format!("{now:.0}");
+            *second = (now.as_second(), whole.trim_end_matches('Z').to_owned());
+        }
+        line.push_str(&second.1);
+        let _ = write!(line, ".{:03}Z", now.subsec_millisecond());
     }
 
     fn write(&self, mut line: String) {

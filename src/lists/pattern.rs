@@ -98,6 +98,10 @@ pub(super) enum Kind {
     Whole,
 }
 
+impl Kind {
+    pub(super) const COUNT: usize = 5;
+}
+
 /// A pattern that is neither glob nor expression, borrowed from its folded text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Literal<'a> {

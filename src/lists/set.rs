@@ -235,7 +235,7 @@ impl Set {
 
     /// What is behind each dot, the longest first.
     fn visit_parents<'s>(&'s self, exact: Kind, name: &str, see: &mut See<'_, 's>) -> ControlFlow<()> {
-        if self.names.longest == 0 {
+        if self.names.longest == 0 || !self.subdomains && self.names.lengths[Kind::Below as usize] == 0 {
             return ControlFlow::Continue(());
         }
         // Nothing longer than the longest entry can be one: a name of dots
@@ -330,6 +330,14 @@ impl Builder {
         Ok(new)
     }
 
+    /// Adds a pattern that has been read for the same subject.
+    pub fn add_pattern(&mut self, pattern: &Pattern) -> Result<bool, String> {
+        if pattern.is_regex() {
+            return self.add_rule(pattern.clone(), false, None, 0);
+        }
+        self.add(pattern.text(), true, 0)
+    }
+
     /// Takes back from the arena what need not be kept.
     fn forget(&mut self, start: usize) -> bool {
         self.set.names.arena.truncate(start);
@@ -393,6 +401,9 @@ struct Names {
     state: RandomState,
     /// Of those that are looked for at parents.
     longest: usize,
+    /// Of each kind the lengths there are, one bit each: most texts that are not
+    /// listed are told by their length, without a hash.
+    lengths: [u64; Kind::COUNT],
 }
 
 /// Twelve bytes for each entry.
@@ -410,13 +421,14 @@ impl Names {
         let too_long = || format!("an entry has at most {MAX_ENTRY_BYTES} bytes");
         let short = u16::try_from(len).map_err(|_| too_long())?;
         let slot = Slot { start: u32::try_from(start).map_err(|_| too_long())?, tag, len: short, kind };
-        let Self { arena, table, state, longest } = self;
+        let Self { arena, table, state, longest, lengths } = self;
         let name = slot_text(arena, &slot);
         let hash = hash_slot(state, arena, &slot);
         if table.find(hash, |other| other.kind == kind && slot_text(arena, other) == name).is_some() {
             return Ok(false);
         }
         table.insert_unique(hash, slot, |slot| hash_slot(state, arena, slot));
+        lengths[kind as usize] |= length_bit(len);
         if kind != Kind::Mailbox && kind != Kind::Local {
             *longest = (*longest).max(len);
         }
@@ -425,7 +437,8 @@ impl Names {
 
     /// The entry's text and number. With a domain: of `name@domain`.
     fn find(&self, kind: Kind, name: &str, domain: Option<&str>) -> Option<(&str, u32)> {
-        if self.table.is_empty() {
+        let len = name.len() + domain.map_or(0, |domain| domain.len() + 1);
+        if self.lengths[kind as usize] & length_bit(len) == 0 {
             return None;
         }
         let hash = hash_parts(&self.state, kind, name, domain);
@@ -440,6 +453,11 @@ impl Names {
         arena.shrink_to_fit();
         table.shrink_to_fit(|slot| hash_slot(state, arena, slot));
     }
+}
+
+/// The longest share a bit.
+fn length_bit(len: usize) -> u64 {
+    1 << len.min(63)
 }
 
 fn slot_text<'a>(arena: &'a str, slot: &Slot) -> &'a str {

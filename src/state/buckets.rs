@@ -88,6 +88,11 @@ impl Table {
     }
 
     pub(super) fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Answer> {
+        if let [question] = questions
+            && let Some(answer) = self.admit_one(question, now)
+        {
+            return vec![answer];
+        }
         let mut locked = self.lock(questions);
         let places = locked.settle(questions, now);
         let mut answers = Vec::with_capacity(questions.len());
@@ -100,6 +105,19 @@ impl Table {
             locked.charge(questions, &places, now);
         }
         answers
+    }
+
+    /// Most requests have one question, which is answered in its own place.
+    fn admit_one(&self, question: &Question<'_>, now: Nanos) -> Option<Answer> {
+        let key = KeyRef::own(question);
+        let mut shard = self.shards[self.shard_of(key)].lock();
+        let at = shard.settle(key, &[key], now)?;
+        let (_, entry) = shard.keys.get_index_mut(at)?;
+        let answer = entry.weigh(question.limits, question.n, 0, now);
+        if answer.allowed || !question.must_fit {
+            entry.charge(question.limits.windows(), question.n.saturating_sub(question.counted), now);
+        }
+        Some(answer)
     }
 
     pub(super) fn charge(&self, charges: &[Charge<'_>], now: Nanos) {
@@ -143,14 +161,14 @@ impl Locked<'_> {
         let mut places = Vec::with_capacity(questions.len());
         for (question, &key) in questions.iter().zip(&own) {
             let number = self.table.shard_of(key);
-            if self.shards.get_mut(&number).is_some_and(|shard| shard.settle(key, &own, now)) {
+            if self.shards.get_mut(&number).is_some_and(|shard| shard.settle(key, &own, now).is_some()) {
                 places.push(Place::Own(number, key));
                 continue;
             }
             self.table.coarse_answers.fetch_add(1, Ordering::Relaxed);
             let coarse = self.coarse.get_or_insert_with(|| self.table.coarse.lock());
             let key = coarse.coarse_key(question, &shared, now);
-            if !coarse.settle(key, &shared, now) {
+            if coarse.settle(key, &shared, now).is_none() {
                 // The bucket for all the rest: one per bucket of the policy.
                 coarse.keys.insert(key.to_key(), Entry::default());
             }

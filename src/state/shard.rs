@@ -53,22 +53,20 @@ impl Shard {
         Self { keys: IndexMap::default(), max_keys, hand: 0, evicted: 0, expired: 0 }
     }
 
-    /// Makes sure that the key is there; false when there is no room for it.
-    pub(super) fn settle(&mut self, key: KeyRef<'_>, spare: &[KeyRef<'_>], now: Nanos) -> bool {
-        if self.keys.contains_key(&key) {
-            return true;
+    /// Makes sure that the key is there, and says where; None when there is no room
+    /// for it.
+    pub(super) fn settle(&mut self, key: KeyRef<'_>, spare: &[KeyRef<'_>], now: Nanos) -> Option<usize> {
+        if let Some(at) = self.keys.get_index_of(&key) {
+            return Some(at);
         }
         self.sweep(spare, now);
         if self.keys.len() >= self.max_keys {
-            let Some((victim, load)) = self.victim(spare, now) else {
-                return false;
-            };
+            let (victim, load) = self.victim(spare, now)?;
             self.keys.swap_remove_index(victim);
             self.hand = self.hand.saturating_add(SAMPLE);
             *(if load == 0 { &mut self.expired } else { &mut self.evicted }) += 1;
         }
-        self.keys.insert(key.to_key(), Entry::default());
-        true
+        Some(self.keys.insert_full(key.to_key(), Entry::default()).0)
     }
 
     pub(super) fn has_room(&mut self, spare: &[KeyRef<'_>], now: Nanos) -> bool {
@@ -173,7 +171,7 @@ mod tests {
             };
             let key = shard.coarse_key(&question, &[], NOW);
             assert_eq!(key.text, counted_under, "{network}");
-            if shard.settle(key, &[], NOW) {
+            if shard.settle(key, &[], NOW).is_some() {
                 shard.keys.get_mut(&key).unwrap().charge(limits.windows(), 1, NOW);
             }
         }

@@ -12,6 +12,7 @@ use crate::lists::List;
 use crate::lists::ListValue;
 use crate::lists::Pattern;
 use crate::lists::Query;
+use crate::lists::Set;
 use crate::lists::Subject;
 use crate::lists::To;
 use crate::names::is_within;
@@ -25,8 +26,16 @@ const OPTIONS: [&str; 4] = ["is", "in", "same_as", "within"];
 #[derive(Clone, Debug)]
 pub enum TextTest {
     Absent,
-    AnyOf(Vec<Way>),
+    AnyOf(Ways),
     Present,
+}
+
+/// Ways of which any may hold.
+#[derive(Clone, Debug)]
+pub struct Ways {
+    each: Vec<Way>,
+    /// All of them, where they are patterns and many: found without a look at each.
+    index: Option<Arc<Set>>,
 }
 
 /// One way in which a text may fit.
@@ -49,7 +58,7 @@ impl TextTest {
             _ => {}
         }
         let Some(entries) = node.as_map() else {
-            return patterns(node, name, subject, cx).map(Self::AnyOf);
+            return patterns(node, name, subject, cx).map(|ways| Self::AnyOf(Ways::new(ways, subject)));
         };
         let mut fine = cx.only_keys(entries, &OPTIONS, name);
         if entries.is_empty() {
@@ -73,7 +82,12 @@ impl TextTest {
                 None => fine = false,
             }
         }
-        fine.then_some(Self::AnyOf(ways))
+        fine.then(|| Self::AnyOf(Ways::new(ways, subject)))
+    }
+
+    /// Whether the text is in any of these.
+    pub fn in_lists(lists: impl IntoIterator<Item = Arc<List>>) -> Self {
+        Self::AnyOf(Ways { each: lists.into_iter().map(Way::Listed).collect(), index: None })
     }
 
     /// `value` is None when nothing is known.
@@ -81,14 +95,14 @@ impl TextTest {
         match self {
             Self::Absent => value.is_none(),
             Self::Present => value.is_some(),
-            Self::AnyOf(ways) => value.is_some_and(|value| ways.iter().any(|way| way.matches(value, facts))),
+            Self::AnyOf(ways) => value.is_some_and(|value| ways.any_matches(value, facts)),
         }
     }
 
     /// The first way that fits, for texts and for `explain`.
     pub fn way<'t>(&'t self, value: &Query<'_>, facts: &Facts) -> Option<&'t Way> {
         match self {
-            Self::AnyOf(ways) => ways.iter().find(|way| way.matches(value, facts)),
+            Self::AnyOf(ways) => ways.each.iter().find(|way| way.matches(value, facts)),
             _ => None,
         }
     }
@@ -104,7 +118,7 @@ impl TextTest {
         let Self::AnyOf(ways) = self else {
             return Vec::new();
         };
-        let mut each = ways.iter().map(Way::variables);
+        let mut each = ways.each.iter().map(Way::variables);
         let first = each.next().unwrap_or_default();
         each.fold(first, |kept, next| kept.into_iter().filter(|name| next.contains(name)).collect())
     }
@@ -114,7 +128,8 @@ impl TextTest {
         let Self::AnyOf(ways) = self else {
             return Vec::new();
         };
-        ways.iter()
+        ways.each
+            .iter()
             .filter_map(|way| match way {
                 Way::SameAs(fact) | Way::Within(fact) => Some(*fact),
                 Way::LookedUp(lookup, _) => lookup.of,
@@ -126,13 +141,39 @@ impl TextTest {
     /// The lists it asks, for `as_listed`.
     pub fn lists(&self) -> impl Iterator<Item = &Arc<List>> {
         let ways = match self {
-            Self::AnyOf(ways) => ways.as_slice(),
+            Self::AnyOf(ways) => ways.each.as_slice(),
             _ => &[],
         };
         ways.iter().filter_map(|way| match way {
             Way::Listed(list) => Some(list),
             _ => None,
         })
+    }
+}
+
+/// Fewer patterns are asked one by one.
+const INDEX_FROM: usize = 4;
+
+impl Ways {
+    fn new(each: Vec<Way>, subject: Subject) -> Self {
+        let mut index = Set::builder(subject);
+        let mut count = 0;
+        for way in &each {
+            if let Way::Pattern(pattern) = way
+                && index.add_pattern(pattern).is_ok()
+            {
+                count += 1;
+            }
+        }
+        let whole = count == each.len() && count >= INDEX_FROM;
+        Self { index: whole.then(|| Arc::new(index.build())), each }
+    }
+
+    fn any_matches(&self, value: &Query<'_>, facts: &Facts) -> bool {
+        match &self.index {
+            Some(index) => index.contains(value),
+            None => self.each.iter().any(|way| way.matches(value, facts)),
+        }
     }
 }
 

@@ -26,16 +26,17 @@ const INITIAL_BYTES: usize = 4 * 1024;
 const POLICY_REQUEST: &[u8] = b"smtpd_access_policy";
 
 /// One request, borrowed from the connection's buffer.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
-    /// Names and values in the order sent, raw; of several with one name only
-    /// the first is here, as Postfix's own reader would have it.
-    pub attributes: Vec<(&'a [u8], &'a [u8])>,
+    bytes: &'a [u8],
+    spans: &'a [Span],
 }
 
 impl<'a> Request<'a> {
-    pub fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
-        self.attributes.iter().find(|(n, _)| *n == name).map(|(_, value)| *value)
+    /// Names and values in the order sent, raw; of several with one name only
+    /// the first is here, as Postfix's own reader would have it.
+    pub fn attributes(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
+        self.spans.iter().map(move |span| (span.name(self.bytes), span.value(self.bytes)))
     }
 }
 
@@ -267,7 +268,8 @@ impl Decoder {
                 return Step::Broken(Oddity::TooManyAttributes);
             }
             self.lines += 1;
-            let Some(equals) = memchr(b'=', line).filter(|at| *at > 0) else {
+            // Names are short: a search in large steps would not pay.
+            let Some(equals) = line.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
                 self.oddities.insert(Oddity::NotAnAttribute);
                 continue;
             };
@@ -296,8 +298,7 @@ impl Decoder {
     fn complete(&mut self) -> Decoded<'_> {
         self.finished = self.scanned;
         let bytes = self.buffer.get(self.start..self.start + self.finished).unwrap_or_default();
-        let request =
-            Request { attributes: self.spans.iter().map(|s| (s.name(bytes), s.value(bytes))).collect() };
+        let request = Request { bytes, spans: &self.spans };
         let mut oddities = self.oddities;
         if memchr(b'\r', bytes).is_some() {
             oddities.insert(Oddity::CarriageReturn);
@@ -305,7 +306,8 @@ impl Decoder {
         if memchr(0, bytes).is_some() {
             oddities.insert(Oddity::Nul);
         }
-        if request.get(b"request") != Some(POLICY_REQUEST) {
+        let asks = |(name, value): (&[u8], &[u8])| name == b"request" && value == POLICY_REQUEST;
+        if !request.attributes().any(asks) {
             oddities.insert(Oddity::NoRequest);
         }
         Decoded::Request(request, oddities)
@@ -409,7 +411,7 @@ mod tests {
                         Decoded::Broken(oddity) => return (requests, Some(oddity)),
                         Decoded::More => break,
                         Decoded::Request(request, oddities) => {
-                            let owned = request.attributes.iter().map(|(n, v)| (n.to_vec(), v.to_vec()));
+                            let owned = request.attributes().map(|(n, v)| (n.to_vec(), v.to_vec()));
                             requests.push((owned.collect(), oddities));
                         }
                     }

@@ -75,7 +75,7 @@ impl Mail {
             facts.unset(Fact::EncryptionKeysize);
         }
         if !given.facts.iter().any(|(fact, _)| *fact == Fact::Direction) {
-            facts.set(Fact::Direction, usual_direction(&facts, &policy.lists));
+            facts.set_direction(usual_direction(&facts, &policy.lists));
         }
         let recipients = match &given.recipients {
             Some(recipients) => recipients.clone(),
