@@ -3,6 +3,8 @@
 //! Nothing here judges whether a name exists or is well formed; it only says
 //! which part is which, without allocating, and never fails on odd input.
 
+use memchr::memrchr;
+
 /// An address in internal form (no `<>`, unquoted), split at its last `@`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Mailbox<'a> {
@@ -13,7 +15,7 @@ pub struct Mailbox<'a> {
 
 impl<'a> Mailbox<'a> {
     pub fn parse(address: &'a str) -> Self {
-        match address.rsplit_once('@') {
+        match split_address(address) {
             Some((local, domain)) => Self { local, domain: Some(domain.strip_suffix('.').unwrap_or(domain)) },
             None => Self { local: address, domain: None },
         }
@@ -27,6 +29,12 @@ impl<'a> Mailbox<'a> {
             _ => self.local,
         }
     }
+}
+
+/// What is before the last `@` and behind it.
+pub fn split_address(address: &str) -> Option<(&str, &str)> {
+    let at = memrchr(b'@', address.as_bytes())?;
+    Some((address.get(..at)?, address.get(at + 1..)?))
 }
 
 /// The name and then each domain above it: `a.b.c`, `b.c`, `c`.

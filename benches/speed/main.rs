@@ -12,6 +12,10 @@
 )]
 #![allow(unreachable_pub, reason = "a program's modules say `pub` for what others use")]
 
+// As the program itself has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod areas;
 mod compare;
 mod count;

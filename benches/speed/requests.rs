@@ -76,8 +76,13 @@ impl Template {
         new.text(".example\nserver_address=192.0.2.25\nserver_port=");
         new.text(if submission { "587" } else { "25" });
         new.text("\nhelo_name=mail-").slot(5, Client).text(".sender-").slot(4, SenderDomain);
-        new.text(".example\nsender=person-").slot(5, Sender).text("@sender-").slot(4, SenderDomain);
-        new.text(".example\nrecipient=user-").slot(6, Recipient).text("@example.com\n");
+        if submission {
+            new.text(".example\nsender=login-").slot(4, User).text("@example.com");
+        } else {
+            new.text(".example\nsender=person-").slot(5, Sender).text("@sender-").slot(4, SenderDomain);
+            new.text(".example");
+        }
+        new.text("\nrecipient=user-").slot(6, Recipient).text("@example.com\n");
         new.text("recipient_count=0\nqueue_id=\ninstance=1b2c.").slot(8, Seed).text(".5f2a.");
         new.slot(8, Sequence).text("\nsize=4211\netrn_domain=\nstress=\n");
         if submission {

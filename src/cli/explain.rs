@@ -15,7 +15,6 @@ use crate::engine::Recall;
 use crate::engine::Store;
 use crate::engine::decide;
 use crate::engine::usual_direction;
-use crate::facts::Attribute;
 use crate::facts::DayTime;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -138,9 +137,7 @@ fn stage_of(request: &str) -> Result<Stage, String> {
 
 fn facts(request: &str, stage: Stage, policy: &Policy) -> Facts {
     let pairs = || request.lines().filter_map(|line| line.split_once('='));
-    let attributes: Vec<Attribute<'_>> =
-        pairs().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
-    let mut facts = Facts::from_attributes(attributes, stage);
+    let mut facts = Facts::from_attributes(pairs(), stage);
     facts.set(Fact::Listener, "default");
     let now = Moment::at(jiff::Timestamp::now());
     facts.set_moment(now, &DayTime::of(&now, &jiff::tz::TimeZone::system()));

@@ -38,15 +38,15 @@ enum Occasion {
 }
 
 impl Occasion {
-    fn of(state: &[u8]) -> Self {
+    fn of(state: &str) -> Self {
         match state {
-            b"RCPT" => Self::Step(Stage::Rcpt),
-            b"DATA" => Self::Step(Stage::Data),
-            b"END-OF-MESSAGE" => Self::Step(Stage::Message),
-            b"MAIL" => Self::Step(Stage::Mail),
-            b"HELO" | b"EHLO" => Self::Step(Stage::Helo),
-            b"CONNECT" => Self::Step(Stage::Connect),
-            b"XCLIENT" => Self::Xclient,
+            "RCPT" => Self::Step(Stage::Rcpt),
+            "DATA" => Self::Step(Stage::Data),
+            "END-OF-MESSAGE" => Self::Step(Stage::Message),
+            "MAIL" => Self::Step(Stage::Mail),
+            "HELO" | "EHLO" => Self::Step(Stage::Helo),
+            "CONNECT" => Self::Step(Stage::Connect),
+            "XCLIENT" => Self::Xclient,
             _ => Self::Aside,
         }
     }
@@ -60,9 +60,8 @@ impl Desk {
         attributes: impl Iterator<Item = Attribute<'a>> + Clone,
     ) -> PolicyAction {
         let began = Instant::now();
-        let state =
-            attributes.clone().find(|(name, _)| *name == b"protocol_state").map_or(&b""[..], |(_, v)| v);
-        let occasion = Occasion::of(state);
+        let state = attributes.clone().find(|(name, _)| *name == "protocol_state");
+        let occasion = Occasion::of(state.map_or("", |(_, state)| state));
         let (stage, action) = match occasion {
             Occasion::Aside => (metrics::Stage::Other, PolicyAction::Dunno),
             Occasion::Xclient => {

@@ -37,8 +37,6 @@ async fn ask(desk: &Desk, peer: &Peer, changes: &[(&str, &str)]) -> PolicyAction
         attributes.retain(|(known, _)| known != name);
         attributes.push((name, value));
     }
-    let attributes: Vec<_> =
-        attributes.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect();
     desk.delegation(peer, attributes.into_iter()).await
 }
 

@@ -65,8 +65,11 @@ pub(super) async fn at_once(
         return false;
     }
     // What was charged for this mail before is answered as it was then.
-    let (before, open): (Vec<_>, Vec<_>) =
-        questions.into_iter().partition(|(_, question)| recall.answered_before(question).is_some());
+    let is_new = |(_, question): &(u32, Question)| recall.answered_before(question).is_none();
+    let (open, before) = match recall.charged.is_empty() {
+        true => (questions, Vec::new()),
+        false => questions.into_iter().partition(is_new),
+    };
     for (rule, question) in before {
         if let Some(answer) = recall.answered_before(&question).cloned() {
             answers.set(rule, question, answer);
@@ -92,16 +95,12 @@ pub(super) async fn at_once(
     for ((rule, question), answer) in open.into_iter().zip(said) {
         let answer = Answered::Said(answer);
         if admitted {
+            // A limit that lets through is asked no more.
             let counts_attempts = counts_attempts(ask, rule);
-            recall.note_charged(Due {
-                rule,
-                question: question.clone(),
-                answer: answer.clone(),
-                must_fit: true,
-                counts_attempts,
-            });
+            recall.note_charged(Due { rule, question, answer, must_fit: true, counts_attempts });
+        } else {
+            answers.set(rule, question, answer);
         }
-        answers.set(rule, question, answer);
     }
     admitted
 }

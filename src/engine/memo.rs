@@ -3,23 +3,28 @@
 //! whichever world asks.
 
 use crate::checks::Truth;
-use std::cell::Cell;
+use std::cell::RefCell;
 
 /// The answers of the rules of one connection or message, two bits each. The
 /// first 64 rules need no memory of their own: a session is made for every mail.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
-    first: u128,
-    more: Vec<u128>,
+    first: [u64; FIRST],
+    more: Vec<u64>,
 }
 
-const PER_WORD: usize = 64;
+const FIRST: usize = 2;
+
+const PER_WORD: u32 = 32;
 
 impl Asked {
     /// None: the rule has not been asked.
     pub(super) fn get(&self, rule: u32) -> Option<Truth> {
         let (word, shift) = place(rule);
-        let bits = if word == 0 { self.first } else { self.more.get(word - 1).copied().unwrap_or_default() };
+        let bits = match self.first.get(word) {
+            Some(bits) => *bits,
+            None => self.more.get(word - FIRST).copied().unwrap_or_default(),
+        };
         match (bits >> shift) & 3 {
             1 => Some(Truth::NoMatch),
             2 => Some(Truth::Unknown),
@@ -30,66 +35,57 @@ impl Asked {
 
     pub(super) fn set(&mut self, rule: u32, truth: Truth) {
         let (word, shift) = place(rule);
-        if word > self.more.len() {
-            self.more.resize(word, 0);
-        }
-        let bits = match word.checked_sub(1).and_then(|index| self.more.get_mut(index)) {
+        let bits = match self.first.get_mut(word) {
             Some(bits) => bits,
-            None => &mut self.first,
+            None => {
+                let word = word - FIRST;
+                if word >= self.more.len() {
+                    self.more.resize(word + 1, 0);
+                }
+                &mut self.more[word]
+            }
         };
-        *bits = (*bits & !(3 << shift)) | (code(truth) << shift);
+        let code = match truth {
+            Truth::NoMatch => 1,
+            Truth::Unknown => 2,
+            Truth::Match => 3,
+        };
+        *bits = (*bits & !(3 << shift)) | (code << shift);
     }
 }
 
 fn place(rule: u32) -> (usize, u32) {
-    let rule = rule as usize;
-    (rule / PER_WORD, (rule % PER_WORD) as u32 * 2)
-}
-
-fn code(truth: Truth) -> u128 {
-    match truth {
-        Truth::NoMatch => 1,
-        Truth::Unknown => 2,
-        Truth::Match => 3,
-    }
+    ((rule / PER_WORD) as usize, rule % PER_WORD * 2)
 }
 
 /// Conditions that read neither tags nor points come to the same in both worlds
 /// and in every pass of one decision.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Once {
-    conditions: Vec<Cell<u8>>,
-    guards: Vec<Cell<u8>>,
+    conditions: RefCell<Asked>,
+    guards: RefCell<Asked>,
 }
 
 impl Once {
-    pub(super) fn new(rules: usize, files: usize) -> Self {
-        Self { conditions: vec![Cell::new(0); rules], guards: vec![Cell::new(0); files] }
-    }
-
     /// A rule's own condition.
     pub(super) fn condition(&self, rule: u32, evaluate: impl FnOnce() -> Truth) -> Truth {
-        once(self.conditions.get(rule as usize), evaluate)
+        once(&self.conditions, rule, evaluate)
     }
 
     /// A file's guard.
     pub(super) fn guard(&self, file: usize, evaluate: impl FnOnce() -> Truth) -> Truth {
-        once(self.guards.get(file), evaluate)
+        match u32::try_from(file) {
+            Ok(file) => once(&self.guards, file, evaluate),
+            Err(_) => evaluate(),
+        }
     }
 }
 
-fn once(kept: Option<&Cell<u8>>, evaluate: impl FnOnce() -> Truth) -> Truth {
-    let known = match kept.map(Cell::get) {
-        Some(1) => Some(Truth::NoMatch),
-        Some(2) => Some(Truth::Unknown),
-        Some(3) => Some(Truth::Match),
-        _ => None,
-    };
+fn once(kept: &RefCell<Asked>, number: u32, evaluate: impl FnOnce() -> Truth) -> Truth {
+    let known = kept.borrow().get(number);
     known.unwrap_or_else(|| {
         let truth = evaluate();
-        if let Some(kept) = kept {
-            kept.set(code(truth) as u8);
-        }
+        kept.borrow_mut().set(number, truth);
         truth
     })
 }
@@ -113,7 +109,7 @@ mod tests {
 
     #[test]
     fn a_condition_is_evaluated_once() {
-        let once = Once::new(1, 1);
+        let once = Once::default();
         assert_eq!(once.condition(0, || Truth::Match), Truth::Match);
         assert_eq!(once.condition(0, || unreachable!()), Truth::Match);
         assert_eq!(once.guard(0, || Truth::NoMatch), Truth::NoMatch);

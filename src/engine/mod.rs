@@ -309,7 +309,7 @@ impl Passes {
 /// Decides, charges, and remembers in `recall` what holds for later requests.
 pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
     let mut answers = Answers::default();
-    let once = Once::new(ask.policy.rules.len(), ask.policy.files.len());
+    let once = Once::default();
     let mut passes = Passes::make(&ask, recall, &answers, &once);
     for round in 0..MAX_ROUNDS {
         let questions = passes.take_questions();

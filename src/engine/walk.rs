@@ -74,7 +74,8 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
         ..Walk::default()
     };
     for stage in Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage) {
-        let mut closed: Vec<usize> = Vec::new();
+        // Rules of one file stand together.
+        let mut closed = None;
         for &index in &ask.policy.stages[stage as usize] {
             let Some(rule) = ask.policy.rules.get(index as usize) else {
                 continue;
@@ -83,7 +84,7 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
                 Some(only) => only == index,
                 None => world == World::All || rule.mode == Mode::Enforce,
             };
-            if !asked_for || closed.contains(&rule.file) {
+            if !asked_for || closed == Some(rule.file) {
                 continue;
             }
             let before = walk.earlier_answer(rule, index);
@@ -94,7 +95,7 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
             let turn = Turn { ask, rule, index, before, manner, once };
             match turn.take(&mut walk, answers) {
                 Next::Rule => {}
-                Next::File => closed.push(rule.file),
+                Next::File => closed = Some(rule.file),
                 Next::Nothing => return walk,
             }
         }
@@ -167,14 +168,20 @@ impl Turn<'_> {
     fn take(&self, walk: &mut Walk, answers: &Answers) -> Next {
         let guard = self.guard(walk);
         if guard == Truth::NoMatch {
-            self.trace(walk, guard, Truth::NoMatch, answers);
-            return Next::Rule;
+            if self.ask.trace {
+                self.trace(walk, guard, Truth::NoMatch, answers);
+                return Next::Rule;
+            }
+            // Nothing happens before the file's next rule that could change its guard.
+            return Next::File;
         }
         let truth = match self.before {
             Some(truth) => truth,
             None => self.evaluate(walk, answers),
         };
-        self.trace(walk, guard, truth, answers);
+        if self.ask.trace {
+            self.trace(walk, guard, truth, answers);
+        }
         if self.before.is_none() && !self.rule.is_asked_each_time() {
             walk.remember(self.rule, self.index, truth);
         }
@@ -201,7 +208,7 @@ impl Turn<'_> {
             return Truth::Match;
         };
         let evaluate = || file.guard.evaluate(&self.context(walk, None));
-        if file.guard_reads_known { evaluate() } else { self.once.guard(self.rule.file, evaluate) }
+        if file.guard_reads_known { evaluate() } else { self.once.guard(file.same_guard, evaluate) }
     }
 
     fn context<'c>(&'c self, walk: &'c Walk, answers: Option<&'c Answers>) -> Context<'c> {
@@ -268,9 +275,6 @@ impl Turn<'_> {
     }
 
     fn trace(&self, walk: &mut Walk, guard: Truth, truth: Truth, answers: &Answers) {
-        if !self.ask.trace {
-            return;
-        }
         let cx = self.context(walk, Some(answers));
         let because = if guard == Truth::NoMatch {
             let file = self.ask.policy.files.get(self.rule.file);

@@ -9,10 +9,9 @@ use super::Facts;
 use super::NULL_SENDER;
 use super::Stage;
 use super::decode_xtext;
-use std::borrow::Cow;
 
-/// A name and its raw value, as they stand in a request.
-pub type Attribute<'a> = (&'a [u8], &'a [u8]);
+/// A name and its value, as they stand in a request.
+pub type Attribute<'a> = (&'a str, &'a str);
 
 impl Facts {
     /// Reads the attributes of a request at the stage it was made. Names that
@@ -21,12 +20,16 @@ impl Facts {
     pub fn from_attributes<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, stage: Stage) -> Self {
         let mut facts = Self::default();
         for (name, value) in attributes {
-            let Some(fact) = Fact::of_attribute(name).filter(|fact| !facts.is_known(*fact)) else {
+            if value.is_empty() {
+                if name == "sender" && stage >= Stage::Mail && !facts.has_text(Fact::Sender) {
+                    facts.put(Fact::Sender, NULL_SENDER);
+                }
                 continue;
-            };
-            match str::from_utf8(value) {
-                Ok(value) => facts.put_attribute(fact, value, stage),
-                Err(_) => facts.put_attribute(fact, &String::from_utf8_lossy(value), stage),
+            }
+            if let Some(fact) = Fact::of_attribute(name)
+                && !facts.has_text(fact)
+            {
+                facts.put_attribute(fact, value, stage);
             }
         }
         facts.fold();
@@ -34,21 +37,15 @@ impl Facts {
     }
 
     fn put_attribute(&mut self, fact: Fact, value: &str, stage: Stage) {
-        match (fact, value) {
-            (Fact::Sender, "") if stage >= Stage::Mail => self.put(fact, NULL_SENDER),
-            (_, "") => {}
+        match fact {
             // What Postfix writes for a number or address it does not have.
-            (Fact::ClientPort | Fact::ClientAddress | Fact::ServerAddress | Fact::ServerPort, "unknown") => {}
-            (Fact::ClientPort | Fact::ServerPort, "0") => {}
-            (Fact::AnnouncedSize, "0") => {}
-            (Fact::AnnouncedSize, _) if stage == Stage::Message => {
-                self.put(Fact::Size, value);
-            }
-            (Fact::RecipientCount, "0") if stage < Stage::Data => {}
-            (Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender, _) => {
-                let plain =
-                    if value.contains('+') { Cow::from(decode_xtext(value)) } else { Cow::from(value) };
-                self.put(fact, &plain);
+            Fact::ClientPort | Fact::ServerPort if matches!(value, "unknown" | "0") => {}
+            Fact::ClientAddress | Fact::ServerAddress if value == "unknown" => {}
+            Fact::AnnouncedSize if value == "0" => {}
+            Fact::AnnouncedSize if stage == Stage::Message => self.put(Fact::Size, value),
+            Fact::RecipientCount if stage < Stage::Data && value == "0" => {}
+            Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender if value.contains('+') => {
+                self.put(fact, &decode_xtext(value));
             }
             _ => self.put(fact, value),
         }
@@ -60,11 +57,7 @@ mod tests {
     use super::*;
 
     fn facts(text: &str, stage: Stage) -> Facts {
-        let attributes: Vec<Attribute<'_>> = text
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.as_bytes(), value.as_bytes()))
-            .collect();
+        let attributes: Vec<Attribute<'_>> = text.lines().filter_map(|line| line.split_once('=')).collect();
         Facts::from_attributes(attributes, stage)
     }
 
@@ -97,12 +90,6 @@ mod tests {
         let facts = facts("helo_name=a=b=c\nhelo_name=other\nccert_subject=client+20name", Stage::Rcpt);
         assert_eq!(facts.text(Fact::HeloName), Some("a=b=c"));
         assert_eq!(facts.text(Fact::CcertSubject), Some("client name"));
-    }
-
-    #[test]
-    fn bytes_that_are_not_utf8_survive() {
-        let facts = Facts::from_attributes([(&b"sender"[..], &b"a\xff@b.test"[..])], Stage::Rcpt);
-        assert_eq!(facts.text(Fact::SenderDomain), Some("b.test"));
     }
 
     #[test]

@@ -178,6 +178,16 @@ impl Facts {
         span.of(if self.folded.is_empty() { &self.text } else { &self.folded })
     }
 
+    /// The value as it came and in ASCII lower-case.
+    pub fn both(&self, fact: Fact) -> Option<(&str, &str)> {
+        let span = self.spans[fact as usize];
+        if !span.is_known() {
+            return self.derived(fact).map(|word| (word, word));
+        }
+        let text = span.of(&self.text)?;
+        Some((text, if self.folded.is_empty() { text } else { span.of(&self.folded)? }))
+    }
+
     /// What has no text of its own, in lower-case.
     fn derived(&self, fact: Fact) -> Option<&str> {
         match fact {
@@ -193,7 +203,11 @@ impl Facts {
     }
 
     pub fn is_known(&self, fact: Fact) -> bool {
-        self.spans[fact as usize].is_known() || self.derived(fact).is_some()
+        self.has_text(fact) || self.derived(fact).is_some()
+    }
+
+    fn has_text(&self, fact: Fact) -> bool {
+        self.spans[fact as usize].is_known()
     }
 
     pub fn number(&self, fact: Fact) -> Option<u64> {

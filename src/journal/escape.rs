@@ -29,6 +29,7 @@ pub fn quote(value: &str) -> Cow<'_, str> {
 
 /// Appends ` key=value`; `key` is ours.
 pub fn field(line: &mut String, key: &str, value: &str) {
+    line.reserve(key.len() + value.len() + 4);
     if !line.is_empty() {
         line.push(' ');
     }
@@ -72,17 +73,26 @@ impl Formatter for Visible {
 }
 
 fn is_word(value: &str) -> bool {
-    // Nearly every value is ASCII; without an early end it is looked at in steps of
-    // many bytes.
-    let is_bare = |byte: u8| matches!(byte, 0x21..=0x7e) & !matches!(byte, b'"' | b'\\' | b'=');
-    if value.bytes().fold(true, |bare, byte| bare & is_bare(byte)) {
+    // Nearly every value is short and ASCII.
+    if value.bytes().all(|byte| BARE[usize::from(byte)]) {
         return !value.is_empty();
     }
     value.chars().all(|c| match u8::try_from(c) {
-        Ok(byte) if byte.is_ascii() => is_bare(byte),
+        Ok(byte) if byte.is_ascii() => BARE[usize::from(byte)],
         _ => c.is_alphanumeric(),
     })
 }
+
+/// The bytes that need no quotes.
+static BARE: [bool; 256] = {
+    let mut bare = [false; 256];
+    let mut byte = 0x21;
+    while byte < 0x7f {
+        bare[byte] = !matches!(byte as u8, b'"' | b'\\' | b'=');
+        byte += 1;
+    }
+    bare
+};
 
 /// Control characters, line ends, and what is invisible or turns the direction
 /// of text: with it a log line can be made to read as another one.

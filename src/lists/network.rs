@@ -10,6 +10,7 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use std::ops::ControlFlow;
 
 /// An address, `net/len`, or one to three octets of an IPv4 address, which
 /// access(5) and postgrey take for a network. Bits beyond the length are dropped,
@@ -78,27 +79,49 @@ impl Networks {
         }
     }
 
-    /// Those which contain the address, the smallest first.
-    pub(super) fn containing(&self, ip: IpAddr) -> impl Iterator<Item = (IpNet, Mark)> {
-        let (v4, v6) = match ip.to_canonical() {
-            IpAddr::V4(ip) => (Some(u32::from(ip)), None),
-            IpAddr::V6(ip) => (None, Some(u128::from(ip))),
-        };
-        let v4 = v4.into_iter().flat_map(move |ip| {
-            self.v4.iter().filter_map(move |(len, table)| {
-                let network = ip & u32::MAX.checked_shl(32 - u32::from(*len)).unwrap_or(0);
-                let mark = *table.get(&network)?;
-                Some((IpNet::V4(Ipv4Net::new(Ipv4Addr::from(network), *len).ok()?), mark))
-            })
+    pub(super) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// Shows those which contain the address, the smallest first.
+    pub(super) fn each_containing<B>(
+        &self,
+        ip: IpAddr,
+        mut see: impl FnMut(IpNet, Mark) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => {
+                for (len, table) in &self.v4 {
+                    let network = u32::from(ip) & u32::MAX.checked_shl(32 - u32::from(*len)).unwrap_or(0);
+                    if let Some(mark) = table.get(&network)
+                        && let Ok(network) = Ipv4Net::new(Ipv4Addr::from(network), *len)
+                    {
+                        see(IpNet::V4(network), *mark)?;
+                    }
+                }
+            }
+            IpAddr::V6(ip) => {
+                for (len, table) in &self.v6 {
+                    let network = u128::from(ip) & u128::MAX.checked_shl(128 - u32::from(*len)).unwrap_or(0);
+                    if let Some(mark) = table.get(&network)
+                        && let Ok(network) = Ipv6Net::new(Ipv6Addr::from(network), *len)
+                    {
+                        see(IpNet::V6(network), *mark)?;
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The same, gathered.
+    pub(super) fn containing(&self, ip: IpAddr) -> Vec<(IpNet, Mark)> {
+        let mut found = Vec::new();
+        let _ = self.each_containing(ip, |network, mark| {
+            found.push((network, mark));
+            ControlFlow::<()>::Continue(())
         });
-        let v6 = v6.into_iter().flat_map(move |ip| {
-            self.v6.iter().filter_map(move |(len, table)| {
-                let network = ip & u128::MAX.checked_shl(128 - u32::from(*len)).unwrap_or(0);
-                let mark = *table.get(&network)?;
-                Some((IpNet::V6(Ipv6Net::new(Ipv6Addr::from(network), *len).ok()?), mark))
-            })
-        });
-        v4.chain(v6)
+        found
     }
 
     pub(super) fn shrink(&mut self) {
@@ -165,7 +188,7 @@ mod tests {
         }
         assert!(!networks.insert(parse("10.0.0.0/8").unwrap(), Mark { order: 9, tag: 9 }));
         let found = |ip: &str| -> Vec<String> {
-            networks.containing(ip.parse().unwrap()).map(|(net, _)| net.to_string()).collect()
+            networks.containing(ip.parse().unwrap()).into_iter().map(|(net, _)| net.to_string()).collect()
         };
         assert_eq!(found("10.1.2.3"), ["10.1.2.3/32", "10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0"]);
         assert_eq!(found("::ffff:10.2.0.1"), ["10.0.0.0/8", "0.0.0.0/0"]);

@@ -149,9 +149,9 @@ impl Set {
         });
         let mut in_order: Vec<(u32, Found<'_>)> =
             self.ordered.all(query).map(|r| (r.order, of_rule(r))).collect();
-        let networks = query.address().filter(|_| self.asks_address());
+        let networks = if self.asks_address() { query.address() } else { None };
         in_order.extend(networks.into_iter().flat_map(|ip| {
-            self.by_line.containing(ip).map(|(net, mark)| (mark.order, of_network(net, mark)))
+            self.by_line.containing(ip).into_iter().map(|(net, mark)| (mark.order, of_network(net, mark)))
         }));
         in_order.sort_by_key(|(order, _)| *order);
         all.extend(in_order.into_iter().map(|(_, found)| found));
@@ -178,8 +178,12 @@ impl Set {
     }
 
     fn first_in_order(&self, query: &Query<'_>) -> Option<Found<'_>> {
-        let address = query.address().filter(|_| self.asks_address());
-        let network = address.and_then(|ip| self.by_line.containing(ip).min_by_key(|(_, mark)| mark.order));
+        if self.ordered.count() == 0 && self.by_line.is_empty() {
+            return None;
+        }
+        let address = if self.asks_address() { query.address() } else { None };
+        let network =
+            address.and_then(|ip| self.by_line.containing(ip).into_iter().min_by_key(|(_, mark)| mark.order));
         let before = network.map_or(u32::MAX, |(_, mark)| mark.order);
         let rule = self.ordered.first(self.subject, query, before).map(of_rule);
         rule.or_else(|| network.map(|(network, mark)| of_network(network, mark)))
@@ -201,8 +205,10 @@ impl Set {
     }
 
     fn visit_networks<'s>(&'s self, query: &Query<'_>, see: &mut See<'_, 's>) -> ControlFlow<()> {
-        for (network, mark) in query.address().into_iter().flat_map(|ip| self.networks.containing(ip)) {
-            see(of_network(network, mark))?;
+        if !self.networks.is_empty()
+            && let Some(ip) = query.address()
+        {
+            self.networks.each_containing(ip, |network, mark| see(of_network(network, mark)))?;
         }
         ControlFlow::Continue(())
     }
@@ -211,8 +217,9 @@ impl Set {
         if let Some(tag) = self.null.filter(|_| is_null(query.text)) {
             see(Found { tag, entry: EntryRef::Null })?;
         }
-        let Mailbox { local, domain } = Mailbox::parse(key);
-        let base = Some(Mailbox::parse(key).base()).filter(|base| *base != local);
+        let mailbox = Mailbox::parse(key);
+        let Mailbox { local, domain } = mailbox;
+        let base = Some(mailbox.base()).filter(|base| *base != local);
         if let Some(domain) = domain {
             self.see_name(Kind::Mailbox, local, Some(domain), see)?;
             if let Some(base) = base {

@@ -133,6 +133,8 @@ struct FileRead {
 #[derive(Default)]
 struct Head {
     guard: Condition,
+    /// The guard as it is written, but for its places.
+    asks: String,
     mode: Option<Mode>,
     on_unknown: Option<OnUnknown>,
     given: Given,
@@ -229,8 +231,11 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
         guard_asks_one_recipient |=
             matches!(check, AnyCheck::Fact(check) if check.is_vague_about_recipients());
     });
+    // Lists are the same in all files, so what reads alike asks the same.
+    let same_guard = parts.heads.iter().position(|other| other.asks == head.asks).unwrap_or(number);
     parts.files.push(RuleFile {
         name: source.name.clone(),
+        same_guard,
         guard,
         guard_reads_known,
         guard_asks_one_recipient,
@@ -270,8 +275,10 @@ fn read_head(root: &Node, cx: &mut Loader<'_>) -> Head {
             false
         }
     };
+    let written = |key| root.get(key).map(rule::shape);
     Head {
         guard: guard.condition,
+        asks: format!("{:?} {:?}", written("when"), written("unless")),
         mode: root.get("mode").and_then(|mode| rule::mode(mode, cx)),
         on_unknown: root.get("on_unknown").and_then(|node| rule::on_unknown(node, cx)),
         given: root.get("given").and_then(|given| trial::given(given, cx)).unwrap_or_default(),

@@ -71,6 +71,8 @@ pub struct RuleFile {
     pub name: String,
     /// Holds for all of its rules.
     pub guard: Condition,
+    /// The first file whose guard asks the same: it is answered once for both.
+    pub same_guard: usize,
     /// Whether the guard may come to something else once a rule has marked.
     pub guard_reads_known: bool,
     /// Whether it asks about a recipient without saying of how many.

@@ -236,7 +236,7 @@ fn astray(condition: &Condition, fits: impl Fn(&Arc<List>) -> bool) -> String {
 }
 
 /// A value without its places, to compare two.
-fn shape(node: &Node) -> String {
+pub(super) fn shape(node: &Node) -> String {
     use crate::yaml::Value;
     match &node.value {
         Value::Scalar(scalar) => format!("{:?}{}", scalar.text, scalar.quoted),

@@ -154,14 +154,7 @@ impl Held {
     fn used(&self, window: &Window, now: Nanos) -> u64 {
         match self {
             Self::Strict(passed) => passed.count(window.period_nanos(), now),
-            Self::Tokens(arrival) => {
-                let cells = Cells::of(window);
-                let missing = tokens::missing(&cells, *arrival, now);
-                if missing >= cells.capacity {
-                    return window.capacity();
-                }
-                u64::from(missing).saturating_mul(cells.grain)
-            }
+            Self::Tokens(arrival) => used(window, &Cells::of(window), *arrival, now),
         }
     }
 
@@ -181,10 +174,21 @@ impl Held {
     }
 
     fn weigh(&self, window: &Window, n: u64, ahead: u64, now: Nanos) -> Answer {
-        let used = self.used(window, now).saturating_add(ahead);
+        let asked = n.saturating_add(ahead);
         // None: never. Zero: now.
-        let wait =
-            if n == 0 { Some(Duration::ZERO) } else { self.wait(window, n.saturating_add(ahead), now) };
+        let (used, wait) = match self {
+            Self::Strict(passed) => {
+                let period = window.period_nanos();
+                (passed.count(period, now), passed.wait(asked, window.allowed, period, now))
+            }
+            Self::Tokens(arrival) => {
+                let cells = Cells::of(window);
+                let wait = |cost| tokens::take(&cells, *arrival, cost, now).err().unwrap_or(Duration::ZERO);
+                (used(window, &cells, *arrival, now), cells.cost(asked, window).map(wait))
+            }
+        };
+        let wait = if n == 0 { Some(Duration::ZERO) } else { wait };
+        let used = used.saturating_add(ahead);
         let allowed = wait.is_some_and(|wait| wait.is_zero());
         let with = used.saturating_add(n);
         Answer {
@@ -196,17 +200,15 @@ impl Held {
             remaining: window.capacity().saturating_sub(if allowed { with } else { used }),
         }
     }
+}
 
-    fn wait(&self, window: &Window, n: u64, now: Nanos) -> Option<Duration> {
-        match self {
-            Self::Strict(passed) => passed.wait(n, window.allowed, window.period_nanos(), now),
-            Self::Tokens(arrival) => {
-                let cells = Cells::of(window);
-                let cost = cells.cost(n, window)?;
-                Some(tokens::take(&cells, *arrival, cost, now).err().unwrap_or(Duration::ZERO))
-            }
-        }
+/// What a bucket has given and not got back.
+fn used(window: &Window, cells: &Cells, arrival: Nanos, now: Nanos) -> u64 {
+    let missing = tokens::missing(cells, arrival, now);
+    if missing >= cells.capacity {
+        return window.capacity();
     }
+    u64::from(missing).saturating_mul(cells.grain)
 }
 
 /// Of two windows' answers the one to tell: what refuses for longest, else the fullest.

@@ -187,6 +187,14 @@ impl fmt::Display for Window {
 impl Cells {
     /// Total, so that it can be asked about windows that are not sound.
     pub(super) fn of(window: &Window) -> Self {
+        // Nearly all limits are in cells of one, for which 64 bits do.
+        let period = window.period.as_nanos().min(LONGEST_REFILL);
+        if let (Ok(period), Ok(capacity)) = (u64::try_from(period), u32::try_from(window.capacity())) {
+            let length = period.div_ceil(window.allowed.max(1));
+            if u128::from(length) >= SHORTEST_CELL {
+                return Self { capacity, grain: 1, length };
+            }
+        }
         let length = |grain: u64| {
             let together = window.period.as_nanos().min(LONGEST_REFILL) * u128::from(grain);
             together.div_ceil(u128::from(window.allowed.max(1)))

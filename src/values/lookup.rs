@@ -63,16 +63,12 @@ impl Lookup {
 /// What a list or pattern is asked about a fact.
 pub fn query(facts: &Facts, fact: Fact) -> Option<Query<'_>> {
     // A client is its address and its verified name; either may be all there is.
-    let (text, folded) = match fact {
-        Fact::Client => (
-            facts.text(Fact::ClientName).unwrap_or_default(),
-            facts.folded(Fact::ClientName).unwrap_or_default(),
-        ),
-        fact => (facts.text(fact)?, facts.folded(fact)?),
-    };
+    let known = facts.both(if fact == Fact::Client { Fact::ClientName } else { fact });
     let ip = facts.ip(fact);
-    if fact == Fact::Client && ip.is_none() && text.is_empty() {
-        return None;
-    }
+    let (text, folded) = match known {
+        Some(both) => both,
+        None if fact == Fact::Client && ip.is_some() => ("", ""),
+        None => return None,
+    };
     Some(Query { text, folded, ip })
 }

@@ -16,6 +16,7 @@ use crate::lists::Set;
 use crate::lists::Subject;
 use crate::lists::To;
 use crate::names::is_within;
+use crate::names::split_address;
 use crate::yaml::Node;
 use std::sync::Arc;
 
@@ -240,7 +241,7 @@ pub fn as_asked<'q>(list: &List, value: &Query<'q>) -> Query<'q> {
     if list.kind() != Kind::Domain {
         return *value;
     }
-    let domain = |text: &'q str| text.rsplit_once('@').map_or(text, |(_, domain)| domain);
+    let domain = |text: &'q str| split_address(text).map_or(text, |(_, domain)| domain);
     Query { text: domain(value.text), folded: domain(value.folded), ip: value.ip }
 }
 

@@ -23,20 +23,22 @@ pub const MAX_ATTRIBUTES: usize = 256;
 const INITIAL_BYTES: usize = 4 * 1024;
 
 /// The only kind of request there is: SMTPD_POLICY_README.
-const POLICY_REQUEST: &[u8] = b"smtpd_access_policy";
+const POLICY_REQUEST: &str = "smtpd_access_policy";
 
 /// One request, borrowed from the connection's buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
-    bytes: &'a [u8],
+    text: &'a str,
     spans: &'a [Span],
 }
 
 impl<'a> Request<'a> {
-    /// Names and values in the order sent, raw; of several with one name only
-    /// the first is here, as Postfix's own reader would have it.
-    pub fn attributes(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
-        self.spans.iter().map(move |span| (span.name(self.bytes), span.value(self.bytes)))
+    /// Names and values in the order sent, what is no UTF-8 replaced by `U+FFFD`; of
+    /// several with one name only the first is here, as Postfix's own reader would
+    /// have it.
+    pub fn attributes(self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
+        let part = |from, to| self.text.get(from..to).unwrap_or_default();
+        self.spans.iter().map(move |span| (part(span.start, span.equals), part(span.equals + 1, span.end)))
     }
 }
 
@@ -165,7 +167,13 @@ pub struct Decoder {
     /// Lines of the current request, the ignored ones too.
     lines: usize,
     spans: Vec<Span>,
+    /// The names of the request before this one; Postfix sends the same each time.
+    layout: Layout,
+    /// Whether this one has had the same so far.
+    follows: bool,
     seen: Seen,
+    /// In the place of a request that is no UTF-8.
+    repaired: String,
     oddities: Oddities,
     /// The length of the request handed out last; it goes with the next call.
     finished: usize,
@@ -195,6 +203,9 @@ impl Default for Decoder {
             scanned: 0,
             lines: 0,
             spans: Vec::with_capacity(48),
+            layout: Layout::default(),
+            follows: true,
+            repaired: String::new(),
             seen: Seen::default(),
             oddities: Oddities::default(),
             finished: 0,
@@ -246,8 +257,14 @@ impl Decoder {
     fn advance(&mut self) -> Step {
         let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
         loop {
+            let expected = self.layout.name(self.lines).filter(|_| self.follows);
+            // What was scanned of this line is behind its name already.
+            let known = expected.filter(|name| unread.get(self.line..).is_some_and(|r| r.starts_with(name)));
+            if let Some(name) = known {
+                self.scanned = self.scanned.max(self.line + name.len());
+            }
             let rest = unread.get(self.scanned..).unwrap_or_default();
-            let Some(length) = memchr(b'\n', rest) else {
+            let Some(length) = line_end(rest) else {
                 self.scanned = unread.len();
                 return self.wants_more();
             };
@@ -268,6 +285,16 @@ impl Decoder {
                 return Step::Broken(Oddity::TooManyAttributes);
             }
             self.lines += 1;
+            if let Some(name) = known {
+                // None of the names before it is the same: that was seen last time.
+                self.spans.push(Span { start, equals: start + name.len() - 1, end: start + line.len() });
+                continue;
+            }
+            if std::mem::take(&mut self.follows) {
+                for span in &self.spans {
+                    self.seen.insert(span.name(unread));
+                }
+            }
             // Names are short: a search in large steps would not pay.
             let Some(equals) = line.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
                 self.oddities.insert(Oddity::NotAnAttribute);
@@ -298,7 +325,6 @@ impl Decoder {
     fn complete(&mut self) -> Decoded<'_> {
         self.finished = self.scanned;
         let bytes = self.buffer.get(self.start..self.start + self.finished).unwrap_or_default();
-        let request = Request { bytes, spans: &self.spans };
         let mut oddities = self.oddities;
         if memchr(b'\r', bytes).is_some() {
             oddities.insert(Oddity::CarriageReturn);
@@ -306,8 +332,19 @@ impl Decoder {
         if memchr(0, bytes).is_some() {
             oddities.insert(Oddity::Nul);
         }
-        let asks = |(name, value): (&[u8], &[u8])| name == b"request" && value == POLICY_REQUEST;
-        if !request.attributes().any(asks) {
+        // Lines that were left out would be out of step.
+        if !self.follows && self.lines == self.spans.len() {
+            self.layout = Layout::of(self.spans.iter().map(|span| span.name(bytes)));
+        }
+        let text = match str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) => {
+                repair(bytes, &mut self.spans, &mut self.repaired);
+                &self.repaired
+            }
+        };
+        let request = Request { text, spans: &self.spans };
+        if !request.attributes().any(|attribute| attribute == ("request", POLICY_REQUEST)) {
             oddities.insert(Oddity::NoRequest);
         }
         Decoded::Request(request, oddities)
@@ -323,7 +360,10 @@ impl Decoder {
         self.scanned = 0;
         self.lines = 0;
         self.spans.clear();
-        self.seen = Seen::default();
+        if !std::mem::replace(&mut self.follows, true) {
+            self.seen = Seen::default();
+        }
+        self.repaired = String::new();
         self.oddities = Oddities::default();
     }
 
@@ -351,9 +391,68 @@ impl Span {
     fn name(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start..self.equals).unwrap_or_default()
     }
+}
 
-    fn value(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.equals + 1..self.end).unwrap_or_default()
+/// Where the line ends. Most values have a few bytes, for which large steps do not
+/// pay: eight at a time, by the zero byte that the line end leaves under exclusive or.
+fn line_end(rest: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (eights, _) = rest.as_chunks::<8>();
+    let near = eights.len().min(3);
+    for (number, eight) in eights.iter().take(near).enumerate() {
+        let differs = u64::from_le_bytes(*eight) ^ (ONES * b'\n' as u64);
+        let zeros = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+        if zeros != 0 {
+            return Some(number * 8 + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    let far = rest.get(near * 8..)?;
+    memchr(b'\n', far).map(|at| near * 8 + at)
+}
+
+/// Writes the attributes anew with `U+FFFD` for what is no UTF-8; the spans are then
+/// those of `text`.
+fn repair(bytes: &[u8], spans: &mut [Span], text: &mut String) {
+    for span in spans {
+        let line = bytes.get(span.start..span.end).unwrap_or_default();
+        let (name, value) = line.split_at(span.equals - span.start);
+        let start = text.len();
+        text.push_str(&String::from_utf8_lossy(name));
+        let equals = text.len();
+        // It begins with the `=`.
+        text.push_str(&String::from_utf8_lossy(value));
+        *span = Span { start, equals, end: text.len() };
+    }
+}
+
+/// The names of a request with their `=`, one behind the other.
+#[derive(Debug, Default)]
+struct Layout {
+    names: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// Names of a request that are kept: Postfix's, not what somebody made to fill memory.
+const MAX_LAYOUT_BYTES: usize = 1_024;
+
+impl Layout {
+    /// Empty if they are more than is kept.
+    fn of<'a>(each: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut layout = Self::default();
+        for name in each {
+            layout.names.extend_from_slice(name);
+            layout.names.push(b'=');
+            layout.ends.push(layout.names.len());
+            if layout.names.len() > MAX_LAYOUT_BYTES {
+                return Self::default();
+            }
+        }
+        layout
+    }
+
+    fn name(&self, number: usize) -> Option<&[u8]> {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends.get(before).copied().unwrap_or(0));
+        self.names.get(start..*self.ends.get(number)?)
     }
 }
 
@@ -411,7 +510,9 @@ mod tests {
                         Decoded::Broken(oddity) => return (requests, Some(oddity)),
                         Decoded::More => break,
                         Decoded::Request(request, oddities) => {
-                            let owned = request.attributes().map(|(n, v)| (n.to_vec(), v.to_vec()));
+                            let owned = request
+                                .attributes()
+                                .map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec()));
                             requests.push((owned.collect(), oddities));
                         }
                     }
@@ -434,7 +535,7 @@ mod tests {
             (&b"helo_name=a=b"[..], &b"helo_name"[..], &b"a=b"[..], None),
             (b"sender=a b=c\" x\"@d", b"sender", b"a b=c\" x\"@d", None),
             (b"sender=", b"sender", b"", None),
-            (b"sender=\xff\xc3", b"sender", b"\xff\xc3", None),
+            (b"sender=a\xff\xc3", b"sender", "a\u{fffd}\u{fffd}".as_bytes(), None),
             (b"sender=a\0b", b"sender", b"a\0b", Some(Oddity::Nul)),
             (b"sender=a\r", b"sender", b"a", Some(Oddity::CarriageReturn)),
             (b"sender=a\rb", b"sender", b"a\rb", Some(Oddity::CarriageReturn)),
@@ -530,6 +631,20 @@ mod tests {
     }
 
     proptest! {
+        /// Names are expected to be those of the request before: it must not show.
+        #[test]
+        fn what_came_before_changes_nothing(
+            requests in prop::collection::vec(prop::collection::vec("[ab]{1,2}=[a=\r]{0,2}|[ab]", 0..5), 1..6),
+        ) {
+            let requests: Vec<Vec<u8>> = requests.iter().map(|lines| {
+                let lines = lines.iter().flat_map(|line| [line.as_bytes(), b"\n"].concat());
+                lines.chain(*b"\n").collect()
+            }).collect();
+            let alone: Vec<Owned> = requests.iter().map(|bytes| one(bytes)).collect();
+            prop_assert_eq!(decoded(requests.iter().map(Vec::as_slice)), (alone.clone(), None));
+            prop_assert_eq!(decoded(requests.concat().chunks(1)), (alone, None));
+        }
+
         #[test]
         fn any_split_gives_the_same_requests(
             lines in prop::collection::vec(any_line(), 0..40),
