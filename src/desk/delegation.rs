@@ -132,12 +132,7 @@ impl Desk {
     fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
         let instance = facts.text(Fact::Instance);
         let pid = instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok());
-        // A number that is no port would make one session of all who have it.
-        let port = facts.number(Fact::ClientPort).and_then(|port| u16::try_from(port).ok());
-        let key = match (facts.ip(Fact::ClientAddress), port) {
-            (Some(ip), Some(port)) if port != 0 => Some(Key::Client(ip, port)),
-            _ => None,
-        };
+        let key = Key::of_client(facts);
         let known = match &key {
             Some(key) => self.sessions.get(key),
             // Only where there is no better key: other machines have such a process too.

@@ -110,8 +110,7 @@ impl MilterSession {
         self.is_local = host == b"localhost"
             && address.is_some_and(|address| address.port() == 0 && address.ip().is_loopback());
         let mut adopted = None;
-        if let Some(address) = address.filter(|address| address.port() != 0) {
-            let key = Key::Client(address.ip().to_canonical(), address.port());
+        if let Some(key) = Key::of_client(&self.view.facts) {
             // With smtpd_delay_reject = no, delegation has heard of it first.
             adopted = self.desk.sessions.get(&key).filter(|handle| {
                 handle.try_lock().is_ok_and(|session| session.milter.is_none() && !session.had_transaction)

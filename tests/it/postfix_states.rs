@@ -182,7 +182,9 @@ fn ipv6_clients_are_joined() {
         return;
     };
     let mut client = rig.client();
-    client.say("XCLIENT NAME=six.example ADDR=IPv6:2001:db8::7 PORT=4321").expect(220);
+    client
+        .say("XCLIENT NAME=six.example ADDR=IPv6:2001:db8::7 PORT=4321 DESTADDR=IPv6:2001:db8::1")
+        .expect(220);
     client.say("EHLO client.example").expect(250);
     client.deliver(ALICE, &[BOB], SEEN).expect(250);
     let mut proxied = Smtp::connect(smtp::INSIDE, rig.postfix.ports.haproxy);
