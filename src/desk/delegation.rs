@@ -222,7 +222,8 @@ impl Desk {
         transaction.size = facts.number(Fact::Size);
         let action = transaction.outbox.next_policy_action(Stage::Message);
         transaction.facts = Some(Arc::clone(facts));
-        if !transaction.by_milter {
+        // Without a queue id it goes to smtpd_proxy_filter, past the milter.
+        if !transaction.by_milter || !facts.is_known(Fact::QueueId) {
             // Nobody else will say how it ends.
             self.settle_size(recall, transaction.size, false).await;
             self.tell_message(session, "accept");

@@ -23,6 +23,7 @@ mod postfix_joined;
 mod postfix_local;
 mod postfix_login;
 mod postfix_message;
+mod postfix_proxy;
 mod postfix_reload;
 mod postfix_replies;
 mod postfix_restrictions;
