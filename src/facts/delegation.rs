@@ -2,13 +2,16 @@
 //!
 //! Postfix sends every attribute each time, empty or 0 where it has no value;
 //! an empty one is not known here. Two mean something when empty: a sender
-//! behind MAIL is the null sender, and `unknown` is a name like another.
+//! behind MAIL is the null sender, and `unknown` is a name like another. What it
+//! says otherwise before MAIL than after it (with `smtpd_delay_reject = no`: the
+//! greeting's name and protocol) is put right.
 
 use super::Fact;
 use super::Facts;
 use super::NULL_SENDER;
 use super::Stage;
 use super::decode_xtext;
+use super::kept_helo;
 use std::borrow::Cow;
 
 /// A name and its raw value, as they stand in a request.
@@ -28,6 +31,10 @@ impl Facts {
                 facts.set_attribute(fact, &String::from_utf8_lossy(value), stage);
             }
         }
+        if stage == Stage::Helo {
+            let is_ehlo = attributes.contains(&(b"protocol_state", b"EHLO"));
+            facts.set(Fact::ProtocolName, if is_ehlo { "ESMTP" } else { "SMTP" });
+        }
         facts
     }
 
@@ -43,6 +50,9 @@ impl Facts {
                 self.set(Fact::Size, value);
             }
             (Fact::RecipientCount, "0") if stage < Stage::Data => {}
+            // Still `SMTP`, whatever the greeting is.
+            (Fact::ProtocolName, _) if stage < Stage::Mail => {}
+            (Fact::HeloName, _) => self.set(fact, &kept_helo(value)),
             (Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender, _) => {
                 let plain =
                     if value.contains('+') { Cow::from(decode_xtext(value)) } else { Cow::from(value) };
@@ -82,6 +92,23 @@ mod tests {
         let facts = facts("encryption_keysize=0\nencryption_protocol=", Stage::Rcpt);
         assert_eq!(facts.number(Fact::EncryptionKeysize), Some(0));
         assert_eq!(facts.text(Fact::EncryptionProtocol), None);
+    }
+
+    #[test]
+    fn a_greeting_is_the_same_at_its_own_step_and_later() {
+        let greeted = |text: &str, stage| {
+            let facts = facts(text, stage);
+            [Fact::HeloName, Fact::ProtocolName].map(|fact| facts.text(fact).map(str::to_owned))
+        };
+        let ehlo = greeted("protocol_state=EHLO\nprotocol_name=SMTP\nhelo_name=a@b (c)", Stage::Helo);
+        assert_eq!(ehlo, greeted("protocol_state=RCPT\nprotocol_name=ESMTP\nhelo_name=a?b??c?", Stage::Rcpt));
+        let helo = greeted("protocol_state=HELO\nprotocol_name=SMTP\nhelo_name=b\u{fc}cher", Stage::Helo);
+        assert_eq!(
+            helo,
+            greeted("protocol_state=RCPT\nprotocol_name=SMTP\nhelo_name=b\u{fc}cher", Stage::Rcpt)
+        );
+        let connect = greeted("protocol_state=CONNECT\nprotocol_name=SMTP\nhelo_name=", Stage::Connect);
+        assert_eq!(connect, [None, None]);
     }
 
     #[test]

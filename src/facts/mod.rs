@@ -314,6 +314,13 @@ pub fn parse_ip(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// A greeting's name as Postfix keeps it: what could be taken for syntax becomes
+/// `?`. The milter, and delegation at HELO itself, are told it raw.
+fn kept_helo(name: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_ascii_control() || " <>()\\\";@".contains(c);
+    if name.contains(is_odd) { Cow::from(name.replace(is_odd, "?")) } else { Cow::from(name) }
+}
+
 /// Undoes xtext (RFC 3461, section 4): `client+20name` → `client name`. What
 /// is not xtext stays as it is.
 pub fn decode_xtext(text: &str) -> String {
