@@ -170,13 +170,15 @@ impl Desk {
         let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, &mut session.recall).await;
         let (now, would) = ruling(&active.policy, &decided);
-        if !now.is_plain() || would.is_some() {
+        let refusal = decided.verdict.refusal.as_ref().map(|(_, refusal)| refusal);
+        // Postfix has no message to discard yet: it is said at MAIL.
+        let refusal = refusal.filter(|refusal| !matches!(refusal, Refusal::Discard(_)));
+        if refusal.is_some() || would.is_some() {
             let transaction = Transaction::new(id, Arc::clone(&active));
             self.tell(About::Client, &transaction, &facts, &marks(&decided.known), now, would, "policy");
         }
         session.connection = Some(Arc::new(facts));
-        let refusal = decided.verdict.refusal.as_ref();
-        refusal.map(|(_, refusal)| refusal_action(refusal)).unwrap_or_default()
+        refusal.map(refusal_action).unwrap_or_default()
     }
 
     /// Binds a request to the transaction that is under way, or begins one.

@@ -148,6 +148,10 @@ impl MilterSession {
     pub async fn mail(&mut self, sender: &[u8], parameters: &[&[u8]], macros: Macros<'_>) -> MilterAnswer {
         let began = Instant::now();
         self.view.mail(sender, parameters, macros);
+        if self.is_local {
+            let is_bounce = self.view.facts.text(Fact::Sender) == Some(NULL_SENDER);
+            self.view.facts.set(Fact::Direction, if is_bounce { "bounce" } else { "local" });
+        }
         self.message = None;
         let desk = Arc::clone(&self.desk);
         let Some(handle) = self.handle.clone() else {
@@ -470,12 +474,10 @@ impl MilterSession {
     fn facts(&self, active: &Active) -> Facts {
         let mut facts = self.view.facts.clone();
         self.desk.set_moment(&mut facts);
-        let direction = match (self.is_local, facts.text(Fact::Sender)) {
-            (true, Some(NULL_SENDER)) => "bounce",
-            (true, _) => "local",
-            (false, _) => usual_direction(&facts, &active.policy.lists),
-        };
-        facts.set(Fact::Direction, direction);
+        if !self.is_local {
+            let direction = usual_direction(&facts, &active.policy.lists);
+            facts.set(Fact::Direction, direction);
+        }
         facts
     }
 

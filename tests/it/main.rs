@@ -17,6 +17,7 @@ mod faults;
 mod miltertest;
 mod policies;
 mod postfix_actions;
+mod postfix_early;
 mod postfix_examples;
 mod postfix_hostile;
 mod postfix_joined;
