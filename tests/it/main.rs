@@ -24,6 +24,7 @@ mod postfix_joined;
 mod postfix_local;
 mod postfix_login;
 mod postfix_message;
+mod postfix_one_sided;
 mod postfix_proxy;
 mod postfix_reload;
 mod postfix_replies;
