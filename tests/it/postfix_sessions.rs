@@ -94,6 +94,31 @@ fn odd_addresses_pass() {
     rig.sink.messages(5);
 }
 
+/// Up to `line_length_limit`, of which the answers show only a part.
+#[test]
+fn commands_as_long_as_postfix_takes_them_pass() {
+    let rules = "rules:\n  - {name: no, when: {recipient: no@test.example}, then: {reject: \"5.7.1 {helo_name} {sender}\"}}\n\
+                 \x20 - {name: rate, when: {rate: {key: [sender, recipient], limits: [1/1h]}}, then: {reject: 5.7.1 enough}}\n\
+                 \x20 - {name: seen, when: {header: {Subject: present}}, then: [{add_header: {X-Seen: \"{recipient}\"}}, hold]}\n";
+    let Some(rig) = Rig::start(rules) else { return };
+    let long = "a".repeat(1_850);
+    let recipient = format!("{long}@test.example");
+    let mut client = Smtp::connect(smtp::OUTSIDE, rig.postfix.ports.mx);
+    client.read().expect(220);
+    client.say(&format!("EHLO {}", "h".repeat(2_000))).expect(250);
+    client.mail(&format!("{long}@sender.example")).expect(250);
+    let answer = client.rcpt("no@test.example").expect_text(554, "hhh");
+    assert!(answer.text.len() < 520, "{}", answer.text.len());
+    client.rcpt(&recipient).expect(250);
+    client.data(MAIL).expect(250);
+    client.mail(&format!("{long}@sender.example")).expect(250);
+    client.rcpt(&recipient).expect_text(554, "enough");
+    // The sink takes no such address.
+    let held = rig.postfix.held();
+    assert!(rig.postfix.postcat(&held.id).contains(&format!("X-Seen: {}", &long[..800])));
+    rig.gatepost.wait_lines(1, "message hold .*seen_by=both");
+}
+
 #[test]
 fn swaks_sends_a_mail() {
     let Some(rig) = Rig::start(RULES) else { return };

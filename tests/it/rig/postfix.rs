@@ -115,8 +115,8 @@ impl Postfix {
         if let Some(policy) = &setup.policy {
             let _ = write!(
                 text,
-                "ask = check_policy_service {{ {policy}{dunno} }}\n\
-                 ask_submission = check_policy_service {{ {policy}{dunno}, policy_context=submission }}\n\
+                "service = {policy}{dunno}\nask = check_policy_service {{ $service }}\n\
+                 ask_submission = check_policy_service {{ $service, policy_context=submission }}\n\
                  smtpd_recipient_restrictions = $ask\nsmtpd_data_restrictions = $ask\n\
                  smtpd_end_of_data_restrictions = $ask\n"
             );
