@@ -141,23 +141,46 @@ fn ten_sessions_at_once_are_not_mixed_up() {
     }
 }
 
+const A_OR_B: &str = r#"
+rules:
+  - {name: a, when: {sender: a@sender.example}, then: {tag: a}}
+  - {name: b, when: {sender: b@sender.example}, then: {tag: b}}
+  - {name: is-a, when: {tag: a, header: {Subject: present}}, then: {add_header: {X-Is: "a {server_port}"}}}
+  - {name: is-b, when: {tag: b, header: {Subject: present}}, then: {add_header: {X-Is: "b {server_port}"}}}
+"#;
+
 /// Legal in TCP: one port of the client's for two of ours, at the same time.
 #[test]
 fn one_client_port_for_two_of_ours_is_two_sessions() {
-    let rules = "rules:\n  - {name: a, when: {sender: a@sender.example}, then: {tag: a}}\n\
-                 \x20 - {name: b, when: {sender: b@sender.example}, then: {tag: b}}\n\
-                 \x20 - {name: is-a, when: {tag: a, header: {Subject: present}}, then: {add_header: {X-Is: \"a {policy_context}\"}}}\n\
-                 \x20 - {name: is-b, when: {tag: b, header: {Subject: present}}, then: {add_header: {X-Is: \"b {policy_context}\"}}}\n";
-    let Some(rig) = Rig::start(rules) else { return };
+    let Some(rig) = Rig::start(A_OR_B) else { return };
     let Ports { early, submission, .. } = rig.postfix.ports;
     let port = port::free();
-    let greeted = |server| {
+    let [a, b] = [early, submission].map(|server| {
         let mut client = Smtp::connect_at(smtp::OUTSIDE, port, server);
         client.read().expect(220);
-        client.say("EHLO client.example").expect(250);
         client
-    };
-    let (mut a, mut b) = (greeted(early), greeted(submission));
+    });
+    are_two_sessions(&rig, a, b, [early, submission]);
+}
+
+/// The same behind a proxy, which hands on what its client connected to.
+#[test]
+fn one_client_port_for_two_ports_of_the_proxy_is_two_sessions() {
+    let Some(rig) = Rig::start(A_OR_B) else { return };
+    let [a, b] = [25, 587].map(|server| {
+        let mut client = Smtp::connect(smtp::INSIDE, rig.postfix.ports.haproxy);
+        client.send(format!("PROXY TCP4 198.51.100.77 203.0.113.25 5566 {server}\r\n"));
+        client.read().expect(220);
+        client
+    });
+    are_two_sessions(&rig, a, b, [25, 587]);
+}
+
+/// Both go on by turns, and each mail is one, decided by what its own session said.
+#[track_caller]
+fn are_two_sessions(rig: &Rig, mut a: Smtp, mut b: Smtp, servers: [u16; 2]) {
+    a.say("EHLO client.example").expect(250);
+    b.say("EHLO client.example").expect(250);
     for round in 0..3 {
         a.mail("a@sender.example").expect(250);
         b.mail("b@sender.example").expect(250);
@@ -177,10 +200,11 @@ fn one_client_port_for_two_of_ours_is_two_sessions() {
     b.say("QUIT").expect(221);
     a.data(MAIL).expect(250);
     for message in rig.sink.messages(7) {
-        let expected = if message.sender.starts_with('a') { "a" } else { "b submission" };
-        assert_eq!(message.header("X-Is"), [expected]);
+        let server = if message.sender.starts_with('a') { servers[0] } else { servers[1] };
+        assert_eq!(message.header("X-Is"), [format!("{} {server}", &message.sender[..1])]);
     }
     rig.gatepost.wait_lines(7, "message accept .*seen_by=both");
+    rig.gatepost.wait_lines(7, " message ");
 }
 
 #[test]

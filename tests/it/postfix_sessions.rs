@@ -13,13 +13,15 @@ rules:
 #[test]
 fn xclient_starts_the_session_anew() {
     let Some(rig) = Rig::start(RULES) else { return };
-    let mut client = rig.client();
-    client.envelope(ALICE, &[BOB]);
-    client.say("RSET").expect(250);
-    client.say("XCLIENT NAME=spike.example ADDR=198.51.100.7 PORT=4321").expect(220);
-    client.say("EHLO client.example").expect(250);
-    client.mail(ALICE).expect(250);
-    client.rcpt(BOB).expect_text(554, "not from 198.51.100.7");
+    for port in [rig.postfix.ports.mx, rig.postfix.ports.early] {
+        let mut client = Smtp::greeted(port);
+        client.envelope(ALICE, &[BOB]);
+        client.say("RSET").expect(250);
+        client.say("XCLIENT NAME=spike.example ADDR=198.51.100.7 PORT=4321").expect(220);
+        client.say("EHLO client.example").expect(250);
+        client.mail(ALICE).expect(250);
+        client.rcpt(BOB).expect_text(554, "not from 198.51.100.7");
+    }
 }
 
 #[test]
