@@ -139,6 +139,9 @@ impl MilterSession {
     pub async fn helo(&mut self, name: &[u8], _macros: Macros<'_>) -> MilterAnswer {
         let began = Instant::now();
         self.view.helo(name);
+        if let Some(handle) = &self.handle {
+            handle.lock().await.hear(&self.view.facts);
+        }
         self.share().await;
         self.answered(Stage::Helo, MilterAnswer::Continue, began)
     }

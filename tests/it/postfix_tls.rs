@@ -106,6 +106,42 @@ fn the_milter_alone_knows_of_encryption() {
     rig.gatepost.wait_lines(1, "message accept .*seen_by=milter");
 }
 
+/// Without delegation nobody else says that there was another greeting.
+#[test]
+fn a_milter_without_delegation_asks_anew_too() {
+    if skipped() {
+        return;
+    }
+    for decides in ["envelope", "message"] {
+        let (sink, certificate) = (Sink::start(), Certificate::of("mx.test.example"));
+        let (milter, http) = (format!("inet:127.0.0.1:{}", port::free()), port::free());
+        let config = format!(
+            "listen:\n  policy: []\n  milter: [{{address: \"{milter}\", decides: {decides}}}]\n  \
+             http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: policy.d\n"
+        );
+        let gatepost = Gatepost::configured(&[("10-test.yaml", RULES)], &config, "", &milter, http);
+        let setup =
+            Setup { milter: Some(milter), next_hop: sink.port, main: certificate.main(), ..Setup::default() };
+        let rig = Rig { postfix: Postfix::start(setup), gatepost, sink };
+        let mut client = in_plaintext(rig.postfix.ports.mx);
+        client.deliver("plain@sender.example", &[BOB], MAIL).expect(250);
+        let mut client = encrypted(client, &[]);
+        client.deliver(ALICE, &[BOB], MAIL).expect(250);
+        client.say("EHLO before.example").expect(250);
+        client.deliver("back@sender.example", &[BOB], MAIL).expect(250);
+        for message in rig.sink.messages(3) {
+            let (tags, points) = match message.sender.as_str() {
+                "plain@sender.example" => (["before", "plain"], "2"),
+                ALICE => (["after", "secret"], "3"),
+                _ => (["before", "secret"], "2"),
+            };
+            let mut found = message.header("X-Tag");
+            found.sort_unstable();
+            assert_eq!((found, message.header("X-Points")), (tags.to_vec(), vec![points]), "{decides}");
+        }
+    }
+}
+
 /// The subject's xtext in delegation and the milter's plain text are one fact; it
 /// is told of trusted certificates only, the fingerprint of any.
 #[test]
