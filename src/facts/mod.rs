@@ -247,7 +247,8 @@ impl Facts {
     /// Whether both say the same of the connection: if not, what was found out
     /// about the connection no longer holds (a second HELO, XCLIENT).
     pub fn same_connection(&self, other: &Self) -> bool {
-        [Fact::ClientAddress, Fact::ClientName, Fact::HeloName].into_iter().all(|fact| {
+        let of_connection = [Fact::ClientAddress, Fact::ClientName, Fact::HeloName, Fact::ProtocolName];
+        of_connection.into_iter().all(|fact| {
             match (self.folded(fact), other.folded(fact)) {
                 (Some(one), Some(another)) => one == another,
                 // Not known yet, or not to the other protocol.

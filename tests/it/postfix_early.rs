@@ -19,15 +19,23 @@ fn a_greeting_tells_the_protocol() {
     let Some(rig) = Rig::start(rules) else { return };
     for port in [rig.postfix.ports.early, rig.postfix.ports.mx] {
         for (greeting, sender) in
-            [("HELO old.example", "old@sender.example"), ("EHLO new.example", "new@sender.example")]
+            [("HELO again.example", "old@sender.example"), ("EHLO again.example", "new@sender.example")]
         {
             let mut client = Smtp::connect(smtp::OUTSIDE, port);
             client.read().expect(220);
+            // A client whose first greeting was refused may say HELO, then EHLO.
+            client.say("HELO again.example").expect(250);
+            client.envelope(sender, &[BOB]);
+            client.say("RSET").expect(250);
             client.say(greeting).expect(250);
             client.deliver(sender, &[BOB], MAIL).expect(250);
         }
+        let mut client = Smtp::connect(smtp::OUTSIDE, port);
+        client.read().expect(220);
+        client.say("EHLO new.example").expect(250);
+        client.deliver("new@sender.example", &[BOB], MAIL).expect(250);
     }
-    for message in rig.sink.messages(4) {
+    for message in rig.sink.messages(6) {
         assert_eq!(message.header("X-Is"), [&message.sender[..3]]);
     }
     no_warning(&rig);
