@@ -135,12 +135,7 @@ impl Desk {
     fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
         let instance = facts.text(Fact::Instance);
         let pid = instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok());
-        // A number that is no port would make one session of all who have it.
-        let port = facts.number(Fact::ClientPort).and_then(|port| u16::try_from(port).ok());
-        let key = match (facts.ip(Fact::ClientAddress), port) {
-            (Some(ip), Some(port)) if port != 0 => Some(Key::Client(ip, port)),
-            _ => None,
-        };
+        let key = Key::of_client(facts);
         let known = match &key {
             Some(key) => self.sessions.get(key),
             // Only where there is no better key: other machines have such a process too.
@@ -178,13 +173,15 @@ impl Desk {
         let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, &mut session.recall).await;
         let (now, would) = ruling(&active.policy, &decided);
-        if !now.is_plain() || would.is_some() {
+        let refusal = decided.verdict.refusal.as_ref().map(|(_, refusal)| refusal);
+        // Postfix has no message to discard yet: it is said at MAIL.
+        let refusal = refusal.filter(|refusal| !matches!(refusal, Refusal::Discard(_)));
+        if refusal.is_some() || would.is_some() {
             let transaction = Transaction::new(id, Arc::clone(&active));
             self.tell(About::Client, &transaction, &facts, &marks(&decided.known), now, would, "policy");
         }
         session.connection = Some(Arc::new(facts));
-        let refusal = decided.verdict.refusal.as_ref();
-        refusal.map(|(_, refusal)| refusal_action(refusal)).unwrap_or_default()
+        refusal.map(refusal_action).unwrap_or_default()
     }
 
     /// Binds a request to the transaction that is under way, or begins one.
@@ -230,7 +227,8 @@ impl Desk {
         transaction.size = facts.number(Fact::Size);
         let action = transaction.outbox.next_policy_action(Stage::Message);
         transaction.facts = Some(Arc::clone(facts));
-        if !transaction.by_milter {
+        // Without a queue id it goes to smtpd_proxy_filter, past the milter.
+        if !transaction.by_milter || !facts.is_known(Fact::QueueId) {
             // Nobody else will say how it ends.
             self.settle_size(recall, transaction.size, false).await;
             self.tell_message(session, "accept");

@@ -110,8 +110,7 @@ impl MilterSession {
         self.is_local = host == b"localhost"
             && address.is_some_and(|address| address.port() == 0 && address.ip().is_loopback());
         let mut adopted = None;
-        if let Some(address) = address.filter(|address| address.port() != 0) {
-            let key = Key::Client(address.ip().to_canonical(), address.port());
+        if let Some(key) = Key::of_client(&self.view.facts) {
             // With smtpd_delay_reject = no, delegation has heard of it first.
             adopted = self.desk.sessions.get(&key).filter(|handle| {
                 handle.try_lock().is_ok_and(|session| session.milter.is_none() && !session.had_transaction)
@@ -140,6 +139,9 @@ impl MilterSession {
     pub async fn helo(&mut self, name: &[u8], _macros: Macros<'_>) -> MilterAnswer {
         let began = Instant::now();
         self.view.helo(name);
+        if let Some(handle) = &self.handle {
+            handle.lock().await.hear(&self.view.facts);
+        }
         self.share().await;
         self.answered(Stage::Helo, MilterAnswer::Continue, began)
     }
@@ -149,6 +151,10 @@ impl MilterSession {
     pub async fn mail(&mut self, sender: &[u8], parameters: &[&[u8]], macros: Macros<'_>) -> MilterAnswer {
         let began = Instant::now();
         self.view.mail(sender, parameters, macros);
+        if self.is_local {
+            let is_bounce = self.view.facts.text(Fact::Sender) == Some(NULL_SENDER);
+            self.view.facts.set(Fact::Direction, if is_bounce { "bounce" } else { "local" });
+        }
         self.message = None;
         let desk = Arc::clone(&self.desk);
         let Some(handle) = self.handle.clone() else {
@@ -471,12 +477,10 @@ impl MilterSession {
     fn facts(&self, active: &Active) -> Facts {
         let mut facts = self.view.facts.clone();
         self.desk.set_moment(&mut facts);
-        let direction = match (self.is_local, facts.text(Fact::Sender)) {
-            (true, Some(NULL_SENDER)) => "bounce",
-            (true, _) => "local",
-            (false, _) => usual_direction(&facts, &active.policy.lists),
-        };
-        facts.set_direction(direction);
+        if !self.is_local {
+            let direction = usual_direction(&facts, &active.policy.lists);
+            facts.set_direction(direction);
+        }
         facts
     }
 

@@ -25,7 +25,7 @@ pub(super) struct Session {
     /// Of the policy whose tags are in `recall`.
     pub generation: u64,
     pub recall: Recall,
-    /// The last that was heard of the connection.
+    /// The last that delegation said of the connection.
     pub connection: Option<Arc<Facts>>,
     /// The milter's view, while there is one.
     pub milter: Option<Box<Facts>>,
@@ -41,7 +41,8 @@ impl Session {
     /// Forgets what was found out about the connection when it is no longer the
     /// same: another HELO, or XCLIENT.
     pub(super) fn hear(&mut self, facts: &Facts) {
-        if self.connection.as_ref().is_some_and(|before| !before.same_connection(facts)) {
+        let before = self.connection.as_deref().or(self.milter.as_deref());
+        if before.is_some_and(|before| !before.same_connection(facts)) {
             self.recall.connection = Default::default();
         }
     }

@@ -1,17 +1,19 @@
 //! The table that joins both protocols' views of a session: bounded, expiring.
 //!
-//! Keys are what Postfix says of the client (address and port), or the process
-//! id of the smtpd on a unix socket. A client chooses its port, and with XCLIENT
-//! a trusted one its address: a wrong join costs a wrong tag, never a lost mail,
-//! and a milter's CONNECT always begins anew.
+//! Keys are what Postfix says of both ends of the client's connection (address and
+//! port), or the process id of the smtpd on a unix socket. A client chooses its
+//! port, and with XCLIENT a trusted one its address: a wrong join costs a wrong
+//! tag, never a lost mail, and a milter's CONNECT always begins anew.
 
 use super::session::Session;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::hash::Hash;
+use std::hash::Hasher;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -33,12 +35,57 @@ pub(super) const CAPACITY: usize = 65_536;
 
 const SHARDS: usize = 16;
 
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Key {
-    Client(IpAddr, u16),
+    /// A client may use one port of its own for several of ours, so that the
+    /// server's end tells them apart; a milter that is sent few macros lacks it.
+    Client {
+        address: IpAddr,
+        port: u16,
+        server: Option<(IpAddr, u16)>,
+    },
     /// One transaction of a client whose port Postfix does not know.
     Instance(Box<str>),
     Pid(u32),
+}
+
+impl Key {
+    /// None where the client's port is not known. A number that is no port would
+    /// make one session of all who have it.
+    pub(super) fn of_client(facts: &Facts) -> Option<Self> {
+        let port =
+            |fact| facts.number(fact).and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0);
+        let server = facts.ip(Fact::ServerAddress).zip(port(Fact::ServerPort));
+        Some(Self::Client { address: facts.ip(Fact::ClientAddress)?, port: port(Fact::ClientPort)?, server })
+    }
+
+    /// Whether both may name one session: a server's end that is not told could be
+    /// any, which is why this is no equality.
+    fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Client { address, port, server },
+                Self::Client { address: other_address, port: other_port, server: other_server },
+            ) => {
+                let differs = server.is_some() && other_server.is_some() && server != other_server;
+                address == other_address && port == other_port && !differs
+            }
+            (Self::Instance(one), Self::Instance(other)) => one == other,
+            (Self::Pid(one), Self::Pid(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+impl Hash for Key {
+    /// Of what keys that meet have in common.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Client { address, port, .. } => (address, port).hash(state),
+            Self::Instance(instance) => instance.hash(state),
+            Self::Pid(pid) => pid.hash(state),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -54,15 +101,15 @@ pub(super) struct Sessions {
 /// time the old are forgotten and the young are old.
 #[derive(Debug)]
 struct Shard {
-    young: HashMap<Key, Handle, RandomState>,
-    old: HashMap<Key, Handle, RandomState>,
+    young: HashTable<(Key, Handle)>,
+    old: HashTable<(Key, Handle)>,
     turned: Instant,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
         let now = Instant::now();
-        let shard = |_| Mutex::new(Shard { young: HashMap::default(), old: HashMap::default(), turned: now });
+        let shard = |_| Mutex::new(Shard { young: HashTable::new(), old: HashTable::new(), turned: now });
         Self {
             shards: std::array::from_fn(shard),
             hasher: RandomState::default(),
@@ -77,12 +124,14 @@ impl Sessions {
         if matches!(key, Key::Pid(_)) && !self.has_pids.load(Ordering::Relaxed) {
             return None;
         }
-        let mut shard = self.shard(key).lock();
-        if let Some(session) = shard.young.get(key) {
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash).lock();
+        if let Some((_, session)) = shard.young.find(hash, |(known, _)| known.meets(key)) {
             return Some(Arc::clone(session));
         }
-        let (key, session) = shard.old.remove_entry(key)?;
-        shard.young.insert(key, Arc::clone(&session));
+        let entry = take(&mut shard.old, hash, key)?;
+        let session = Arc::clone(&entry.1);
+        self.insert(&mut shard, hash, entry);
         Some(session)
     }
 
@@ -103,25 +152,28 @@ impl Sessions {
         if matches!(key, Key::Pid(_)) {
             self.has_pids.store(true, Ordering::Relaxed);
         }
-        let mut shard = self.shard(&key).lock();
-        let before = shard.old.remove(&key);
-        let before = shard.young.insert(key, session).or(before);
-        let mut gone: Vec<_> = before.into_iter().collect();
+        let hash = self.hasher.hash_one(&key);
+        let mut shard = self.shard(hash).lock();
+        let Shard { young, old, .. } = &mut *shard;
+        let before = [old, young].into_iter().filter_map(|generation| take(generation, hash, &key));
+        let mut gone: Vec<_> = before.map(|(_, session)| session).collect();
+        self.insert(&mut shard, hash, (key, session));
         if shard.young.len() > CAPACITY / SHARDS / 2 {
             let pushed_out = shard.turn();
             self.pushed_out.fetch_add(pushed_out.len() as u64, Ordering::Relaxed);
-            gone.extend(pushed_out.into_values());
+            gone.extend(pushed_out.into_iter().map(|(_, session)| session));
         }
         gone
     }
 
     /// Forgets a session, if it is still the one under this key.
     pub(super) fn remove(&self, key: &Key, session: &Handle) {
-        let mut shard = self.shard(key).lock();
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard(hash).lock();
         let Shard { young, old, .. } = &mut *shard;
         for generation in [young, old] {
-            if generation.get(key).is_some_and(|known| Arc::ptr_eq(known, session)) {
-                generation.remove(key);
+            if let Ok(known) = generation.find_entry(hash, |(_, known)| Arc::ptr_eq(known, session)) {
+                known.remove();
             }
         }
     }
@@ -132,7 +184,7 @@ impl Sessions {
         for shard in &self.shards {
             let mut shard = shard.lock();
             if shard.turned.elapsed() >= LIFE {
-                over.extend(shard.turn().into_values());
+                over.extend(shard.turn().into_iter().map(|(_, session)| session));
             }
         }
         // One session may stand under two keys.
@@ -151,14 +203,22 @@ impl Sessions {
         (count.sum::<usize>() as u64, self.pushed_out.load(Ordering::Relaxed))
     }
 
-    fn shard(&self, key: &Key) -> &Mutex<Shard> {
-        let hash = self.hasher.hash_one(key);
+    fn shard(&self, hash: u64) -> &Mutex<Shard> {
         &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+
+    fn insert(&self, shard: &mut Shard, hash: u64, entry: (Key, Handle)) {
+        shard.young.insert_unique(hash, entry, |(key, _)| self.hasher.hash_one(key));
     }
 }
 
+fn take(generation: &mut HashTable<(Key, Handle)>, hash: u64, key: &Key) -> Option<(Key, Handle)> {
+    let found = generation.find_entry(hash, |(known, _)| known.meets(key)).ok()?;
+    Some(found.remove().0)
+}
+
 impl Shard {
-    fn turn(&mut self) -> HashMap<Key, Handle, RandomState> {
+    fn turn(&mut self) -> HashTable<(Key, Handle)> {
         self.turned = Instant::now();
         let young = std::mem::take(&mut self.young);
         std::mem::replace(&mut self.old, young)
@@ -170,7 +230,49 @@ mod tests {
     use super::*;
 
     fn key(port: u16) -> Key {
-        Key::Client("192.0.2.1".parse().unwrap(), port)
+        Key::Client { address: "192.0.2.1".parse().unwrap(), port, server: None }
+    }
+
+    /// Port 1000 of a client's, at some port of ours.
+    fn at(server: u16) -> Key {
+        Key::Client {
+            address: "192.0.2.1".parse().unwrap(),
+            port: 1000,
+            server: Some(("192.0.2.25".parse().unwrap(), server)),
+        }
+    }
+
+    fn is(found: Option<Handle>, expected: &Handle) -> bool {
+        found.is_some_and(|found| Arc::ptr_eq(&found, expected))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_port_of_a_client_has_a_session_at_each_of_ours() {
+        let sessions = Sessions::default();
+        let (mx, submission) = (Handle::default(), Handle::default());
+        assert!(sessions.put(at(25), Arc::clone(&mx)).is_empty());
+        assert!(sessions.put(at(587), Arc::clone(&submission)).is_empty());
+        for _ in 0..3 {
+            assert!(is(sessions.get(&at(25)), &mx) && is(sessions.get(&at(587)), &submission));
+            assert!(sessions.get(&at(465)).is_none());
+            tokio::time::advance(LIFE).await;
+            sessions.sweep();
+        }
+        sessions.remove(&at(25), &mx);
+        assert!(sessions.get(&at(25)).is_none() && is(sessions.get(&at(587)), &submission));
+    }
+
+    #[tokio::test]
+    async fn a_side_that_does_not_tell_our_end_joins_all_the_same() {
+        for (told, asked) in [(at(25), key(1000)), (key(1000), at(25))] {
+            let sessions = Sessions::default();
+            let (first, second) = (Handle::default(), Handle::default());
+            sessions.put(told.clone(), Arc::clone(&first));
+            assert!(is(sessions.get(&asked), &first));
+            let gone = sessions.put(asked, Arc::clone(&second));
+            assert!(gone.len() == 1 && Arc::ptr_eq(&gone[0], &first));
+            assert!(is(sessions.get(&told), &second));
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,13 +2,16 @@
 //!
 //! Postfix sends every attribute each time, empty or 0 where it has no value;
 //! an empty one is not known here. Two mean something when empty: a sender
-//! behind MAIL is the null sender, and `unknown` is a name like another.
+//! behind MAIL is the null sender, and `unknown` is a name like another. What it
+//! says otherwise before MAIL than after it (with `smtpd_delay_reject = no`: the
+//! greeting's name and protocol) is put right.
 
 use super::Fact;
 use super::Facts;
 use super::NULL_SENDER;
 use super::Stage;
 use super::decode_xtext;
+use super::kept_helo;
 
 /// A name and its value, as they stand in a request.
 pub type Attribute<'a> = (&'a str, &'a str);
@@ -19,7 +22,9 @@ impl Facts {
     /// is given twice the first counts.
     pub fn from_attributes<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, stage: Stage) -> Self {
         let mut facts = Self::default();
+        let mut is_ehlo = false;
         for (name, value) in attributes {
+            is_ehlo |= stage == Stage::Helo && (name, value) == ("protocol_state", "EHLO");
             if value.is_empty() {
                 if name == "sender" && stage >= Stage::Mail && !facts.has_text(Fact::Sender) {
                     facts.put(Fact::Sender, NULL_SENDER);
@@ -31,6 +36,9 @@ impl Facts {
             {
                 facts.put_attribute(fact, value, stage);
             }
+        }
+        if stage == Stage::Helo {
+            facts.put(Fact::ProtocolName, if is_ehlo { "ESMTP" } else { "SMTP" });
         }
         facts.fold();
         facts
@@ -47,6 +55,9 @@ impl Facts {
             Fact::CcertSubject | Fact::CcertIssuer | Fact::SaslSender if value.contains('+') => {
                 self.put(fact, &decode_xtext(value));
             }
+            // Still `SMTP`, whatever the greeting is.
+            Fact::ProtocolName if stage < Stage::Mail => {}
+            Fact::HeloName => self.put(fact, &kept_helo(value)),
             _ => self.put(fact, value),
         }
     }
@@ -77,6 +88,23 @@ mod tests {
         let facts = facts("encryption_keysize=0\nencryption_protocol=", Stage::Rcpt);
         assert_eq!(facts.number(Fact::EncryptionKeysize), Some(0));
         assert_eq!(facts.text(Fact::EncryptionProtocol), None);
+    }
+
+    #[test]
+    fn a_greeting_is_the_same_at_its_own_step_and_later() {
+        let greeted = |text: &str, stage| {
+            let facts = facts(text, stage);
+            [Fact::HeloName, Fact::ProtocolName].map(|fact| facts.text(fact).map(str::to_owned))
+        };
+        let ehlo = greeted("protocol_state=EHLO\nprotocol_name=SMTP\nhelo_name=a@b (c)", Stage::Helo);
+        assert_eq!(ehlo, greeted("protocol_state=RCPT\nprotocol_name=ESMTP\nhelo_name=a?b??c?", Stage::Rcpt));
+        let helo = greeted("protocol_state=HELO\nprotocol_name=SMTP\nhelo_name=b\u{fc}cher", Stage::Helo);
+        assert_eq!(
+            helo,
+            greeted("protocol_state=RCPT\nprotocol_name=SMTP\nhelo_name=b\u{fc}cher", Stage::Rcpt)
+        );
+        let connect = greeted("protocol_state=CONNECT\nprotocol_name=SMTP\nhelo_name=", Stage::Connect);
+        assert_eq!(connect, [None, None]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::Fact;
 use super::Facts;
 use super::NULL_SENDER;
 use super::UNKNOWN_NAME;
+use super::kept_helo;
 use crate::names::internal_form;
 use std::net::SocketAddr;
 
@@ -63,7 +64,7 @@ impl MilterFacts {
     }
 
     pub fn helo(&mut self, name: &[u8]) {
-        self.facts.set(Fact::HeloName, &String::from_utf8_lossy(name));
+        self.facts.set(Fact::HeloName, &kept_helo(&String::from_utf8_lossy(name)));
     }
 
     /// Forgets the transaction before this one.
@@ -142,7 +143,7 @@ mod tests {
     fn events_say_the_same_as_a_policy_request() {
         let mut milter = MilterFacts::default();
         milter.connect(b"[192.0.2.1]", Some("192.0.2.1:5566".parse().unwrap()), &macros);
-        milter.helo(b"mail.example");
+        milter.helo(b"mail(er).example");
         milter.mail(b"<\"q u\"@Example.com>", &[b"SIZE=77", b"BODY=8BITMIME"], &macros);
         let facts = &milter.facts;
         for (fact, expected) in [
@@ -150,7 +151,7 @@ mod tests {
             (Fact::ClientAddress, Some("192.0.2.1")),
             (Fact::ClientPort, Some("5566")),
             (Fact::ServerAddress, Some("::1")),
-            (Fact::HeloName, Some("mail.example")),
+            (Fact::HeloName, Some("mail?er?.example")),
             (Fact::Sender, Some("q u@Example.com")),
             (Fact::SenderDomain, Some("Example.com")),
             (Fact::AnnouncedSize, Some("77")),

@@ -309,7 +309,8 @@ impl Facts {
     /// Whether both say the same of the connection: if not, what was found out
     /// about the connection no longer holds (a second HELO, XCLIENT).
     pub fn same_connection(&self, other: &Self) -> bool {
-        [Fact::ClientAddress, Fact::ClientName, Fact::HeloName].into_iter().all(|fact| {
+        let of_connection = [Fact::ClientAddress, Fact::ClientName, Fact::HeloName, Fact::ProtocolName];
+        of_connection.into_iter().all(|fact| {
             match (self.folded(fact), other.folded(fact)) {
                 (Some(one), Some(another)) => one == another,
                 // Not known yet, or not to the other protocol.
@@ -352,6 +353,13 @@ pub fn parse_ip(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix("IPv6:").or_else(|| text.strip_prefix("ipv6:")).unwrap_or(text);
     let address: IpAddr = bare.parse().ok()?;
     Some(address.to_canonical())
+}
+
+/// A greeting's name as Postfix keeps it: what could be taken for syntax becomes
+/// `?`. The milter, and delegation at HELO itself, are told it raw.
+fn kept_helo(name: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_ascii_control() || " <>()\\\";@".contains(c);
+    if name.contains(is_odd) { Cow::from(name.replace(is_odd, "?")) } else { Cow::from(name) }
 }
 
 /// Undoes xtext (RFC 3461, section 4): `client+20name` → `client name`. What

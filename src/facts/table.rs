@@ -161,7 +161,7 @@ facts! {
     CompatibilityLevel "compatibility_level" Kind::Text, Connect Connection, Some(("compatibility_level", "3.8")),
         "Postfix's compatibility_level.";
     HeloName "helo_name" Kind::Domain, Helo Connection, Some(("helo_name", "2.1")),
-        "The name in HELO or EHLO.";
+        "The name in HELO or EHLO; what could be taken for syntax in it (a blank, `@`, `;`, brackets) is `?`.";
     ProtocolName "protocol_name" PROTOCOLS, Helo Connection, Some(("protocol_name", "2.1")),
         "Whether the client speaks SMTP or ESMTP.";
     EncryptionProtocol "encryption_protocol" Kind::Text, Mail Message, Some(("encryption_protocol", "2.3")),

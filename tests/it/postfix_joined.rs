@@ -1,6 +1,7 @@
 //! Both protocols see one transaction: what rules at `rcpt` found out, rules at
 //! `message` know, on every way into Postfix.
 
+use crate::rig::postfix::Ports;
 use crate::rig::*;
 
 /// Tags and points are given at `rcpt`, asked for with a header at `message`.
@@ -100,8 +101,13 @@ fn with_delay_reject_off() {
 }
 
 #[test]
-fn after_xclient_with_and_without_a_port() {
-    for port in ["", " PORT=4321"] {
+fn after_xclient_with_and_without_ports() {
+    for port in [
+        "",
+        " PORT=4321",
+        " PORT=4321 DESTADDR=203.0.113.25 DESTPORT=587",
+        " PORT=4321 DESTADDR=[UNAVAILABLE] DESTPORT=[UNAVAILABLE]",
+    ] {
         let Some(rig) = Rig::start(RULES) else { return };
         let mut client = rig.client();
         client.say(&format!("XCLIENT NAME=spike.example ADDR=198.51.100.7{port}")).expect(220);
@@ -133,6 +139,72 @@ fn ten_sessions_at_once_are_not_mixed_up() {
     for message in rig.sink.messages(30) {
         assert_eq!(message.header("X-Is"), [&message.sender[..1]]);
     }
+}
+
+const A_OR_B: &str = r#"
+rules:
+  - {name: a, when: {sender: a@sender.example}, then: {tag: a}}
+  - {name: b, when: {sender: b@sender.example}, then: {tag: b}}
+  - {name: is-a, when: {tag: a, header: {Subject: present}}, then: {add_header: {X-Is: "a {server_port}"}}}
+  - {name: is-b, when: {tag: b, header: {Subject: present}}, then: {add_header: {X-Is: "b {server_port}"}}}
+"#;
+
+/// Legal in TCP: one port of the client's for two of ours, at the same time.
+#[test]
+fn one_client_port_for_two_of_ours_is_two_sessions() {
+    let Some(rig) = Rig::start(A_OR_B) else { return };
+    let Ports { early, submission, .. } = rig.postfix.ports;
+    let port = port::free();
+    let [a, b] = [early, submission].map(|server| {
+        let mut client = Smtp::connect_at(smtp::OUTSIDE, port, server);
+        client.read().expect(220);
+        client
+    });
+    are_two_sessions(&rig, a, b, [early, submission]);
+}
+
+/// The same behind a proxy, which hands on what its client connected to.
+#[test]
+fn one_client_port_for_two_ports_of_the_proxy_is_two_sessions() {
+    let Some(rig) = Rig::start(A_OR_B) else { return };
+    let [a, b] = [25, 587].map(|server| {
+        let mut client = Smtp::connect(smtp::INSIDE, rig.postfix.ports.haproxy);
+        client.send(format!("PROXY TCP4 198.51.100.77 203.0.113.25 5566 {server}\r\n"));
+        client.read().expect(220);
+        client
+    });
+    are_two_sessions(&rig, a, b, [25, 587]);
+}
+
+/// Both go on by turns, and each mail is one, decided by what its own session said.
+#[track_caller]
+fn are_two_sessions(rig: &Rig, mut a: Smtp, mut b: Smtp, servers: [u16; 2]) {
+    a.say("EHLO client.example").expect(250);
+    b.say("EHLO client.example").expect(250);
+    for round in 0..3 {
+        a.mail("a@sender.example").expect(250);
+        b.mail("b@sender.example").expect(250);
+        if round == 1 {
+            // The second of the two is the first to go on.
+            b.rcpt(CAROL).expect(250);
+        }
+        a.rcpt(BOB).expect(250);
+        b.rcpt(BOB).expect(250);
+        a.say("DATA").expect(354);
+        b.data(MAIL).expect(250);
+        a.send(MAIL);
+        a.say(".").expect(250);
+    }
+    // The end of one session is not that of the other.
+    a.envelope("a@sender.example", &[BOB]);
+    b.say("QUIT").expect(221);
+    a.data(MAIL).expect(250);
+    for message in rig.sink.messages(7) {
+        let server = if message.sender.starts_with('a') { servers[0] } else { servers[1] };
+        assert_eq!(message.header("X-Is"), [format!("{} {server}", &message.sender[..1])]);
+    }
+    rig.gatepost.wait_lines(7, "message accept .*seen_by=both");
+    rig.gatepost.wait_lines(7, " message ");
 }
 
 #[test]

@@ -25,6 +25,22 @@ fn sendmail_is_seen() {
     assert_eq!(message.recipients, [BOB, CAROL]);
 }
 
+/// SMTP on standard input, as some mail programs speak it: no restriction list is
+/// asked, and the milter sees it as it sees any local mail.
+#[test]
+fn sendmail_that_speaks_smtp_is_seen() {
+    let Some(rig) = Rig::start(RULES) else { return };
+    let dialogue = format!(
+        "EHLO localhost\r\nMAIL FROM:<{ALICE}>\r\nRCPT TO:<{BOB}>\r\nDATA\r\n{}\r\n.\r\nQUIT\r\n",
+        mail("nothing").trim_end().replace('\n', "\r\n")
+    );
+    let etc = rig.postfix.etc();
+    let output = program::try_run("/usr/sbin/sendmail", ["-C", etc.to_str().unwrap(), "-bs"], &dialogue);
+    assert!(output.status.success(), "{}", program::both(&output));
+    assert_eq!(rig.sink.message().header("X-Local"), ["yes"]);
+    rig.gatepost.wait_lines(1, "message accept .*direction=local .*seen_by=milter");
+}
+
 #[test]
 fn sendmail_is_held_and_discarded_at_the_end() {
     let Some(rig) = Rig::start(RULES) else { return };

@@ -156,6 +156,20 @@ fn size_is_the_real_one_and_attachments_are_found_in_a_long_body() {
     assert_eq!(rig.sink.message().header("Subject"), ["a file"]);
 }
 
+/// Postfix cuts a field at 60,000 bytes where there is a milter.
+#[test]
+fn a_field_that_was_cut_is_noted_and_the_next_is_its_own() {
+    let rules = "rules:\n  - {name: long, when: {header: {X-Long: present}}, then: {add_header: {X-Seen: \"yes\"}}}\n\
+                 \x20 - {name: behind, when: {header: {X-Behind: present}}, then: {change_header: {X-Behind: changed}}}\n";
+    let Some(rig) = Rig::start(rules) else { return };
+    let lines = vec!["0123456 ".repeat(100).trim_end().to_owned(); 110];
+    rig.send(&format!("X-Long: {}\r\nX-Behind: yes\r\n\r\nHello.\r\n", lines.join("\r\n "))).expect(250);
+    let message = rig.sink.message();
+    assert!(lines.join(" ").starts_with(message.header("X-Long")[0]));
+    rig.gatepost.wait_log("not all of the message was read .*may have been cut");
+    assert_eq!((message.header("X-Seen"), message.header("X-Behind")), (vec!["yes"], vec!["changed"]));
+}
+
 #[test]
 fn accept_ends_the_file_and_keeps_what_was_done_before() {
     let Some(rig) = Rig::start(RULES) else { return };

@@ -28,6 +28,60 @@ fn five_lists_are_one_evaluation_and_one_charge() {
     assert_eq!(rig.gatepost.metric("gatepost_rule_hits_total", &["rule=\"three\""]), Some(1.0));
 }
 
+/// A text of its own is a connection of its own, too; the first list's text is
+/// the one that rules see.
+#[test]
+fn lists_that_name_themselves_are_one_evaluation() {
+    let main = "smtpd_client_restrictions = check_policy_service { $service, policy_context=client }\n\
+                smtpd_sender_restrictions = check_policy_service { $service, policy_context=sender }\n\
+                smtpd_recipient_restrictions = check_policy_service { $service, policy_context=recipient }\n";
+    let rules = format!(
+        "{THREE}  - {{name: first, when: {{policy_context: client}}, then: {{add_header: {{X-Mark: \"{{policy_context}}\"}}}}}}\n\
+         \x20 - {{name: later, when: {{policy_context: [sender, recipient]}}, then: {{reject: 5.7.1 asked twice}}}}\n"
+    );
+    let Some(rig) = Rig::with_main(&rules, main) else { return };
+    let mut client = rig.client();
+    client.envelope(ALICE, &[BOB, CAROL, "dave@test.example"]);
+    client.rcpt("erin@test.example").expect_text(450, "4 of 3");
+    client.data(MAIL).expect(250);
+    assert_eq!(rig.sink.message().header("X-Mark"), ["client"]);
+    let connections = rig.gatepost.metric("gatepost_connections", &["interface=\"policy\""]).unwrap();
+    assert!(connections >= 3.0, "{connections}");
+}
+
+/// It comes with the transaction's instance, sender and queue id.
+#[test]
+fn vrfy_inside_a_transaction_is_no_recipient() {
+    let Some(rig) = Rig::with_main(THREE, EVERYWHERE) else { return };
+    let mut client = rig.client();
+    client.mail(ALICE).expect(250);
+    for recipient in [BOB, CAROL, "dave@test.example"] {
+        client.say("VRFY erin@test.example").expect(252);
+        client.rcpt(recipient).expect(250);
+        client.say(&format!("VRFY {recipient}")).expect(252);
+    }
+    client.data(MAIL).expect(250);
+    rig.gatepost.wait_lines(1, "message accept .*recipients=3 refused=0 .*seen_by=both");
+}
+
+/// Postfix asks twice, gives up, and takes its default action; when the service
+/// comes to itself, both requests are waiting there.
+#[test]
+fn a_service_that_stood_still_charges_once() {
+    let main = "ask = check_policy_service { $service, timeout=1s, default_action=DUNNO }\nsmtpd_milters =\n";
+    let Some(rig) = Rig::with_main(THREE, main) else { return };
+    let mut client = rig.client();
+    client.mail(ALICE).expect(250);
+    rig.gatepost.signal("STOP");
+    client.rcpt(BOB).expect(250);
+    rig.gatepost.signal("CONT");
+    client.rcpt(CAROL).expect(250);
+    client.rcpt("dave@test.example").expect(250);
+    client.rcpt("erin@test.example").expect_text(450, "4 of 3");
+    client.data(MAIL).expect(250);
+    rig.gatepost.wait_lines(1, "message accept .*recipients=3 .*seen_by=policy");
+}
+
 #[test]
 fn five_lists_give_one_refusal_and_one_header() {
     let rules = "rules:\n  - {name: no, when: {recipient: no@test.example}, then: {reject: 5.7.1 not him}}\n\

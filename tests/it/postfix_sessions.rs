@@ -13,13 +13,15 @@ rules:
 #[test]
 fn xclient_starts_the_session_anew() {
     let Some(rig) = Rig::start(RULES) else { return };
-    let mut client = rig.client();
-    client.envelope(ALICE, &[BOB]);
-    client.say("RSET").expect(250);
-    client.say("XCLIENT NAME=spike.example ADDR=198.51.100.7 PORT=4321").expect(220);
-    client.say("EHLO client.example").expect(250);
-    client.mail(ALICE).expect(250);
-    client.rcpt(BOB).expect_text(554, "not from 198.51.100.7");
+    for port in [rig.postfix.ports.mx, rig.postfix.ports.early] {
+        let mut client = Smtp::greeted(port);
+        client.envelope(ALICE, &[BOB]);
+        client.say("RSET").expect(250);
+        client.say("XCLIENT NAME=spike.example ADDR=198.51.100.7 PORT=4321").expect(220);
+        client.say("EHLO client.example").expect(250);
+        client.mail(ALICE).expect(250);
+        client.rcpt(BOB).expect_text(554, "not from 198.51.100.7");
+    }
 }
 
 #[test]
@@ -92,6 +94,31 @@ fn odd_addresses_pass() {
     client.rcpt(BOB).expect(250);
     client.data(MAIL).expect(250);
     rig.sink.messages(5);
+}
+
+/// Up to `line_length_limit`, of which the answers show only a part.
+#[test]
+fn commands_as_long_as_postfix_takes_them_pass() {
+    let rules = "rules:\n  - {name: no, when: {recipient: no@test.example}, then: {reject: \"5.7.1 {helo_name} {sender}\"}}\n\
+                 \x20 - {name: rate, when: {rate: {key: [sender, recipient], limits: [1/1h]}}, then: {reject: 5.7.1 enough}}\n\
+                 \x20 - {name: seen, when: {header: {Subject: present}}, then: [{add_header: {X-Seen: \"{recipient}\"}}, hold]}\n";
+    let Some(rig) = Rig::start(rules) else { return };
+    let long = "a".repeat(1_850);
+    let recipient = format!("{long}@test.example");
+    let mut client = Smtp::connect(smtp::OUTSIDE, rig.postfix.ports.mx);
+    client.read().expect(220);
+    client.say(&format!("EHLO {}", "h".repeat(2_000))).expect(250);
+    client.mail(&format!("{long}@sender.example")).expect(250);
+    let answer = client.rcpt("no@test.example").expect_text(554, "hhh");
+    assert!(answer.text.len() < 520, "{}", answer.text.len());
+    client.rcpt(&recipient).expect(250);
+    client.data(MAIL).expect(250);
+    client.mail(&format!("{long}@sender.example")).expect(250);
+    client.rcpt(&recipient).expect_text(554, "enough");
+    // The sink takes no such address.
+    let held = rig.postfix.held();
+    assert!(rig.postfix.postcat(&held.id).contains(&format!("X-Seen: {}", &long[..800])));
+    rig.gatepost.wait_lines(1, "message hold .*seen_by=both");
 }
 
 #[test]

@@ -120,6 +120,18 @@ fn recipients_that_others_refuse_are_counted_as_refused() {
     assert_eq!(rig.sink.message().header("X-Seen"), ["1 and 3"]);
 }
 
+/// Neither side is told of those that are too many.
+#[test]
+fn recipients_beyond_postfixs_own_limit_are_nobodys() {
+    let Some(rig) = Rig::with_main(RULES, "smtpd_recipient_limit = 2\n") else { return };
+    let mut client = rig.client();
+    client.envelope(ALICE, &[BOB, CAROL]);
+    client.rcpt("dave@test.example").expect(452);
+    client.data(SEEN).expect(250);
+    assert_eq!(rig.sink.message().header("X-Seen"), ["2 and 0"]);
+    rig.gatepost.wait_lines(1, "message accept .*recipients=2 refused=0 .*seen_by=both");
+}
+
 #[test]
 fn chunked_mail_is_mail() {
     let Some(rig) = Rig::start(RULES) else { return };
@@ -130,7 +142,18 @@ fn chunked_mail_is_mail() {
     client.read().expect(250);
     client.send(format!("BDAT {} LAST\r\n{second}", second.len()));
     client.read().expect(250);
-    assert_eq!(rig.sink.message().header("X-Seen"), ["1 and 0"]);
+    // Delegation is asked at DATA, whichever command it was.
+    client.envelope(ALICE, &[BOB, CAROL, "dave@test.example"]);
+    client.send(format!("BDAT {}\r\n{first}", first.len()));
+    client.read().expect_text(554, "too many");
+    client.say("RSET").expect(250);
+    client.envelope(ALICE, &[BOB, CAROL]);
+    client.send(format!("BDAT {} LAST\r\n{SEEN}", SEEN.len()));
+    client.read().expect(250);
+    let messages = rig.sink.messages(2);
+    let mut seen: Vec<_> = messages.iter().flat_map(|message| message.header("X-Seen")).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, ["1 and 0", "2 and 0"]);
 }
 
 #[test]
@@ -182,7 +205,9 @@ fn ipv6_clients_are_joined() {
         return;
     };
     let mut client = rig.client();
-    client.say("XCLIENT NAME=six.example ADDR=IPv6:2001:db8::7 PORT=4321").expect(220);
+    client
+        .say("XCLIENT NAME=six.example ADDR=IPv6:2001:db8::7 PORT=4321 DESTADDR=IPv6:2001:db8::1")
+        .expect(220);
     client.say("EHLO client.example").expect(250);
     client.deliver(ALICE, &[BOB], SEEN).expect(250);
     let mut proxied = Smtp::connect(smtp::INSIDE, rig.postfix.ports.haproxy);

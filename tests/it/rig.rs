@@ -9,8 +9,10 @@ pub(crate) mod milter;
 pub(crate) mod port;
 pub(crate) mod postfix;
 pub(crate) mod program;
+pub(crate) mod sasl;
 pub(crate) mod sink;
 pub(crate) mod smtp;
+pub(crate) mod tls;
 
 pub(crate) use delegation::Delegation;
 pub(crate) use gatepost::Gatepost;

@@ -140,6 +140,15 @@ impl Gatepost {
         super::postfix::wait_line(pattern, || self.log())
     }
 
+    /// Waits until `count` lines match; fails when there are more.
+    #[track_caller]
+    pub(crate) fn wait_lines(&self, count: usize, pattern: &str) {
+        until(&format!("{count} log lines that match `{pattern}`"), || {
+            (self.count_log(pattern) >= count).then_some(())
+        });
+        assert_eq!(self.count_log(pattern), count, "lines that match `{pattern}`");
+    }
+
     /// How many lines match now.
     pub(crate) fn count_log(&self, pattern: &str) -> usize {
         let pattern = regex::Regex::new(pattern).unwrap();

@@ -3,6 +3,7 @@
 
 use super::port;
 use super::program;
+use super::sasl;
 use super::until;
 use regex::Regex;
 use std::ffi::OsStr;
@@ -27,6 +28,8 @@ pub(crate) struct Setup {
     pub main: String,
     /// Services for master.cf.
     pub master: String,
+    /// Local parts of `test.example` that may log in; none: AUTH is not offered.
+    pub logins: &'static [&'static str],
 }
 
 /// One port of 127.0.0.1 for each smtpd service.
@@ -75,6 +78,9 @@ impl Postfix {
             submission: port::free(),
         };
         let postfix = Self { ports, dir };
+        if !setup.logins.is_empty() {
+            sasl::write(&postfix.etc(), setup.logins);
+        }
         fs::write(postfix.etc().join("main.cf"), postfix.main_cf(&setup)).unwrap();
         fs::write(postfix.etc().join("master.cf"), postfix.master_cf(&setup)).unwrap();
         program::run("/usr/sbin/postfix", [OsStr::new("-c"), postfix.etc().as_os_str(), OsStr::new("start")]);
@@ -109,8 +115,8 @@ impl Postfix {
         if let Some(policy) = &setup.policy {
             let _ = write!(
                 text,
-                "ask = check_policy_service {{ {policy}{dunno} }}\n\
-                 ask_submission = check_policy_service {{ {policy}{dunno}, policy_context=submission }}\n\
+                "service = {policy}{dunno}\nask = check_policy_service {{ $service }}\n\
+                 ask_submission = check_policy_service {{ $service, policy_context=submission }}\n\
                  smtpd_recipient_restrictions = $ask\nsmtpd_data_restrictions = $ask\n\
                  smtpd_end_of_data_restrictions = $ask\n"
             );
@@ -120,6 +126,9 @@ impl Postfix {
                 text,
                 "smtpd_milters = {{ {milter}{accept} }}\nnon_smtpd_milters = {{ {milter}{accept} }}"
             );
+        }
+        if !setup.logins.is_empty() {
+            text.push_str(&sasl::main_cf(&self.etc()));
         }
         text.push_str(&setup.main);
         text.push('\n');

@@ -1,11 +1,14 @@
 //! A blocking SMTP client for dialogues: says exactly what it is told, so that
 //! a test can be as rude as strangers are.
 
+use super::tls;
+use std::fs::File;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Outside `mynetworks` (127.0.0.1/32), and no interface of Postfix's own.
@@ -36,18 +39,40 @@ impl Answer {
 }
 
 pub(crate) struct Smtp {
-    stream: TcpStream,
-    reader: BufReader<TcpStream>,
+    stream: File,
+    reader: BufReader<File>,
+    tls: Option<tls::Tls>,
 }
 
 impl Smtp {
     /// Connects, and reads nothing yet (the haproxy port wants to hear first).
     pub(crate) fn connect(source: &str, port: u16) -> Self {
-        let stream = connect_from(source, port);
+        Self::connect_at(source, 0, port)
+    }
+
+    /// The same from a port of one's own, which several clients may have at once
+    /// as long as they connect to different servers.
+    pub(crate) fn connect_at(source: &str, source_port: u16, port: u16) -> Self {
+        let stream = connect_from(source, source_port, port);
         // Postfix at its slowest: a policy client that gives up after two tries.
         stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Self::over(OwnedFd::from(stream), None)
+    }
+
+    fn over(stream: OwnedFd, tls: Option<tls::Tls>) -> Self {
+        let stream = File::from(stream);
         let reader = BufReader::new(stream.try_clone().unwrap());
-        Self { stream, reader }
+        Self { stream, reader, tls }
+    }
+
+    /// Encrypted from here on; `options` are more words for openssl's `s_client`.
+    /// EHLO has to be said again.
+    #[track_caller]
+    pub(crate) fn starttls(mut self, options: &[String]) -> Self {
+        self.say("STARTTLS").expect(220);
+        assert!(self.tls.is_none() && self.reader.buffer().is_empty());
+        let (stream, tls) = tls::encrypt(TcpStream::from(OwnedFd::from(self.stream)), options);
+        Self::over(stream, Some(tls))
     }
 
     /// From outside, banner read, EHLO said.
@@ -138,11 +163,12 @@ impl Smtp {
 }
 
 /// std can't bind an outgoing socket; tokio can, and gives it back blocking.
-fn connect_from(source: &str, port: u16) -> TcpStream {
+fn connect_from(source: &str, source_port: u16, port: u16) -> TcpStream {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let stream = runtime.block_on(async {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+        socket.set_reuseaddr(source_port != 0).unwrap();
+        socket.bind(SocketAddr::new(source.parse().unwrap(), source_port)).unwrap();
         let stream = socket.connect(SocketAddr::from(([127, 0, 0, 1], port))).await;
         stream.unwrap_or_else(|error| panic!("connect {source} to port {port}: {error}")).into_std().unwrap()
     });
