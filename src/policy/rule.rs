@@ -7,9 +7,10 @@ use super::OnUnknown;
 use super::Trial;
 use super::action;
 use super::action::Action;
-use super::action::Around;
 use super::action::Change;
 use super::condition;
+use super::then;
+use super::then::Around;
 use super::trial;
 use crate::checks::AnyCheck;
 use crate::facts::Stage;
@@ -73,8 +74,8 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
     let around = Around { rule: &shown, variables: &variables, allow_relay };
     // A text that names what a check gives can't be judged once that check is broken.
     let actions = match node.get("then") {
-        Some(then) if condition.fine => action::read(then, around, cx),
-        Some(then) => quietly(cx, |cx| action::read(then, around, cx)),
+        Some(then) if condition.fine => then::read(then, around, cx),
+        Some(then) => quietly(cx, |cx| then::read(then, around, cx)),
         None => {
             cx.mistake(node.place, "a rule needs `then`");
             None
