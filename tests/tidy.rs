@@ -247,7 +247,7 @@ fn the_architecture_names_what_there_is() {
 #[test]
 fn the_set_of_licences_is_closed() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(root())
         .output()
         .unwrap();
