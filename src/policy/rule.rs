@@ -16,6 +16,7 @@ use crate::checks::AnyCheck;
 use crate::facts::Stage;
 use crate::lists::List;
 use crate::lists::To;
+use crate::near::did_you_mean;
 use crate::values::Loader;
 use crate::yaml::Node;
 use crate::yaml::Place;
@@ -131,7 +132,7 @@ fn rule_keys(entries: &[crate::yaml::Entry], cx: &mut Loader<'_>) {
         } else if action::words().any(|word| word == entry.key) {
             "; an action stands under then:".to_owned()
         } else {
-            crate::values::near(&entry.key, KEYS)
+            did_you_mean(&entry.key, KEYS)
         };
         cx.mistake(entry.key_place, format!("unknown key `{}` of a rule{remedy}", entry.key));
     }
@@ -153,7 +154,7 @@ fn stage(node: &Node, cx: &mut Loader<'_>) -> Option<Stage> {
     let stage = Stage::from_word(text);
     if stage.is_none() {
         let known = Stage::ALL.map(Stage::word);
-        let hint = crate::values::near(text, known);
+        let hint = did_you_mean(text, known);
         let remedy = if text == "end" { "; `end` can't refuse: say message".to_owned() } else { hint };
         cx.mistake(node.place, format!("`{text}` is not a stage: {}{remedy}", known.join(" ")));
     }
@@ -166,7 +167,7 @@ pub(super) fn mode(node: &Node, cx: &mut Loader<'_>) -> Option<Mode> {
         "enforce" => Some(Mode::Enforce),
         "observe" => Some(Mode::Observe),
         other => {
-            let hint = crate::values::near(other, ["enforce", "observe"]);
+            let hint = did_you_mean(other, ["enforce", "observe"]);
             cx.mistake(node.place, format!("`{other}` is not a mode: enforce observe{hint}"));
             None
         }
@@ -180,7 +181,7 @@ pub(super) fn on_unknown(node: &Node, cx: &mut Loader<'_>) -> Option<OnUnknown> 
         "match" => Some(OnUnknown::Match),
         "skip" => Some(OnUnknown::Skip),
         other => {
-            let hint = crate::values::near(other, ["skip", "match", "defer"]);
+            let hint = did_you_mean(other, ["skip", "match", "defer"]);
             cx.mistake(node.place, format!("`{other}` is not an on_unknown: skip match defer{hint}"));
             None
         }

@@ -9,8 +9,8 @@ use super::template::Template;
 use crate::facts::TagId;
 use crate::lists::Pattern;
 use crate::lists::Subject;
+use crate::near::did_you_mean;
 use crate::values::Loader;
-use crate::values::near;
 use crate::values::number;
 use crate::yaml::Entry;
 use crate::yaml::Node;
@@ -112,7 +112,7 @@ fn read_one(entry: &Entry, is_bare: bool, around: Around<'_>, cx: &mut Loader<'_
             None if !is_bare && node.as_text() == Some("") => {
                 "no action of this name; a text with a comma inside {…} must be quoted".to_owned()
             }
-            None => format!("no action `{word}`{}", near(word, words())),
+            None => format!("no action `{word}`{}", did_you_mean(word, words())),
         };
         cx.mistake(entry.key_place, message);
         return None;
