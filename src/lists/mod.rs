@@ -6,11 +6,14 @@
 mod action;
 mod glob;
 mod list;
+mod literals;
 mod load;
+mod location;
 mod network;
 mod ordered;
 mod pattern;
 mod pcre;
+mod row;
 mod set;
 mod table;
 mod value;
