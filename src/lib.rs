@@ -17,6 +17,7 @@ pub mod lists;
 pub mod message;
 pub mod metrics;
 pub mod names;
+pub mod near;
 pub mod policy;
 pub mod quantity;
 pub mod reply;

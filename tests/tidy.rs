@@ -33,16 +33,17 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("yaml", &[]),
     ("quantity", &[]),
     ("names", &[]),
+    ("near", &[]),
     ("reply", &[]),
     ("verdict", &["reply"]),
     ("state", &["quantity"]),
-    ("config", &["quantity", "yaml"]),
+    ("config", &["near", "quantity", "yaml"]),
     ("message", &["names"]),
-    ("lists", &["names", "quantity", "state", "yaml"]),
+    ("lists", &["names", "near", "quantity", "state", "yaml"]),
     ("facts", &["message", "names"]),
-    ("values", &["facts", "lists", "names", "quantity", "yaml"]),
-    ("checks", &["facts", "lists", "message", "names", "quantity", "state", "values", "yaml"]),
-    ("policy", &["checks", "config", "facts", "lists", "quantity", "state", "values", "yaml"]),
+    ("values", &["facts", "lists", "names", "near", "quantity", "yaml"]),
+    ("checks", &["facts", "lists", "message", "names", "near", "quantity", "state", "values", "yaml"]),
+    ("policy", &["checks", "config", "facts", "lists", "near", "quantity", "state", "values", "yaml"]),
     (
         "engine",
         &[
@@ -247,7 +248,7 @@ fn the_architecture_names_what_there_is() {
 #[test]
 fn the_set_of_licences_is_closed() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["metadata", "--format-version", "1", "--locked"])
         .current_dir(root())
         .output()
         .unwrap();

@@ -34,9 +34,9 @@ use crate::facts::TagId;
 use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::To;
+use crate::near::did_you_mean;
 use crate::state::Answer;
 use crate::values::Loader;
-use crate::values::near;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use std::sync::Arc;
@@ -415,7 +415,7 @@ impl AnyCheck {
 
 fn unknown_check(name: &str) -> String {
     let known = REGISTRY.iter().map(|info| info.name).chain(Fact::all().map(Fact::name));
-    let hint = near(name, known);
+    let hint = did_you_mean(name, known);
     if !hint.is_empty() {
         return format!("no check `{name}`{hint}");
     }

@@ -50,12 +50,12 @@ use crate::facts::Facts;
 use crate::facts::Stage;
 use crate::lists::ListValue;
 use crate::lists::To;
+use crate::near::did_you_mean;
 use crate::quantity::show_duration;
 use crate::quantity::show_wait;
 use crate::state::Limits;
 use crate::values::Loader;
 use crate::values::Lookup;
-use crate::values::near;
 use crate::values::query;
 use crate::yaml::Entry;
 use crate::yaml::Node;
@@ -336,7 +336,7 @@ fn part(node: &Node, cx: &mut Loader<'_>) -> Option<Part> {
         None => (text, None),
     };
     let Some(fact) = Fact::named(name) else {
-        let hint = near(name, Fact::all().map(Fact::name));
+        let hint = did_you_mean(name, Fact::all().map(Fact::name));
         cx.mistake(node.place, format!("no attribute `{name}`{hint}"));
         return None;
     };
@@ -383,7 +383,7 @@ fn one_of<T: Copy>(node: &Node, name: &str, words: &[(&str, T)], cx: &mut Loader
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, meant)| *meant);
     if found.is_none() {
         let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let hint = near(text, known.iter().copied());
+        let hint = did_you_mean(text, known.iter().copied());
         cx.mistake(node.place, format!("`{text}` is not a {name}: {}{hint}", known.join(" ")));
     }
     found

@@ -17,7 +17,7 @@ use super::written::Text;
 use super::written::Written;
 use super::written::WrittenListener;
 use super::written::complain;
-use super::written::near;
+use crate::near::did_you_mean;
 use crate::quantity::parse_duration;
 use crate::quantity::parse_size;
 use crate::quantity::show_duration;
@@ -132,8 +132,7 @@ impl Reader<'_> {
             return *value;
         }
         let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        let hint = near(&text.text, known.iter().copied());
-        let hint = hint.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
+        let hint = did_you_mean(&text.text, known.iter().copied());
         self.wrong(text, format!("`{}` is not one of {}{hint}", text.text, known.join(", ")));
         fallback
     }

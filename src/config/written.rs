@@ -3,6 +3,7 @@
 //! looked at here.
 
 use super::keys;
+use crate::near::nearest;
 use crate::yaml::Mistakes;
 use crate::yaml::Node;
 use crate::yaml::Place;
@@ -93,16 +94,6 @@ pub(super) fn complain(mistakes: &mut Mistakes, place: Option<Place>, message: S
     if !mistakes.found.iter().any(|mistake| mistake.place == Some(place)) {
         mistakes.add(place, message);
     }
-}
-
-/// The known word that was probably meant.
-pub(super) fn near<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
-    let word = word.to_lowercase();
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(&word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1.max(candidate.len() / 3))
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
 }
 
 struct Reader<'m> {
@@ -232,7 +223,7 @@ fn listener_at(address: Text, path: &str) -> WrittenListener {
 
 /// Why a key is not known, and where it belongs if that can be guessed.
 fn unknown_key(word: &str, path: &str) -> String {
-    if let Some(meant) = near(word, keys::words_in(path)) {
+    if let Some(meant) = nearest(word, keys::words_in(path)) {
         return format!("no key `{word}`; did you mean `{meant}`?");
     }
     let elsewhere = keys::KEYS.iter().map(keys::Key::split).find(|(_, other)| *other == word);

@@ -6,7 +6,7 @@
 //! `$1` brings in was written by strangers: it is data, is never read again, and
 //! cannot choose where mail goes.
 
-use strsim::damerau_levenshtein;
+use crate::near::did_you_mean;
 
 /// What a text may grow to with what it brings in: a header line of Postfix's.
 const MAX_EXPANDED_BYTES: usize = 8 << 10;
@@ -150,24 +150,8 @@ fn unknown_word(word: &str) -> String {
             "`{word}` is a restriction of Postfix's, which only Postfix can apply: make it a rule"
         );
     }
-    let near = nearest(&folded.to_ascii_uppercase(), WORDS.iter().map(|(name, _)| *name));
-    let hint = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+    let hint = did_you_mean(word, WORDS.iter().map(|(name, _)| *name));
     format!("`{word}` is no action of access(5) or header_checks(5){hint}")
-}
-
-/// The one of the names that was probably meant.
-pub(super) fn nearest<'n>(word: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    /// Names are short; a longer word was not meant to be one.
-    const MAX_BYTES: usize = 100;
-    if word.len() > MAX_BYTES {
-        return None;
-    }
-    let allowed = (word.chars().count() / 3).clamp(1, 3);
-    names
-        .map(|name| (damerau_levenshtein(word, name), name))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, name)| name)
 }
 
 /// An enhanced code (RFC 3463) at the start of a text.

@@ -4,12 +4,12 @@
 
 use super::action::Verb;
 use super::load;
+use super::location::Location;
+use super::location::Stamp;
 use super::pattern::Query;
 use super::pattern::Subject;
 use super::set::Found;
 use super::set::Set;
-use super::table::Location;
-use super::table::Stamp;
 use super::value::ListValue;
 use super::value::Stored;
 use super::value::To;

@@ -6,19 +6,20 @@ use super::list::Given;
 use super::list::Kind;
 use super::list::NO_VALUE;
 use super::list::Spec;
+use super::location;
+use super::location::Format;
+use super::location::Location;
+use super::location::Stamp;
 use super::ordered::Guard;
 use super::pattern::Pattern;
 use super::pattern::Subject;
+use super::row::Body;
+use super::row::Key;
+use super::row::Row;
+use super::row::Wrong;
 use super::set::Builder;
 use super::set::Set;
 use super::table;
-use super::table::Body;
-use super::table::Format;
-use super::table::Key;
-use super::table::Location;
-use super::table::Row;
-use super::table::Stamp;
-use super::table::Wrong;
 use super::value::Reader;
 use super::value::Stored;
 use super::value::To;
@@ -87,7 +88,7 @@ pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loade
     let mut stamp = None;
     if let (Some((location, path)), Some((_, place))) = (location, &spec.file) {
         loader.expands(location.format);
-        match table::open(path) {
+        match location::open(path) {
             Ok(None) if spec.optional => {}
             Ok(None) => {
                 let message =

@@ -6,11 +6,14 @@
 mod action;
 mod glob;
 mod list;
+mod literals;
 mod load;
+mod location;
 mod network;
 mod ordered;
 mod pattern;
 mod pcre;
+mod row;
 mod set;
 mod table;
 mod value;
@@ -30,7 +33,7 @@ pub use value::ListValue;
 pub use value::Names;
 pub use value::To;
 
-use action::nearest;
+use crate::near::did_you_mean;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,8 +56,7 @@ impl Registry {
     /// The list, or a message that names the one probably meant.
     pub fn get(&self, name: &str) -> Result<&Arc<List>, String> {
         self.lists.get(name).ok_or_else(|| {
-            let near = nearest(name, self.lists.keys().map(String::as_str));
-            let hint = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let hint = did_you_mean(name, self.lists.keys().map(String::as_str));
             format!("no list `{name}`{hint}")
         })
     }

@@ -7,6 +7,7 @@
 //! domains above a name by one per label. A look-up does not allocate. How many
 //! labels of a stranger's name are tried is bounded by the longest entry.
 
+use super::literals::Literals;
 use super::network::Mark;
 use super::network::Networks;
 use super::ordered::Guard;
@@ -23,16 +24,9 @@ use super::pattern::is_null;
 use super::pattern::literal;
 use super::pattern::misfit;
 use crate::names::Mailbox;
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use ipnet::IpNet;
 use std::fmt;
-use std::hash::BuildHasher;
-use std::hash::Hasher;
 use std::ops::ControlFlow;
-
-/// An entry is a line of a file at most, and a look-up's key is an attribute.
-pub(super) const MAX_ENTRY_BYTES: usize = u16::MAX as usize;
 
 /// Ten times the largest public block list, and what offsets of 32 bits can hold.
 pub(super) const MAX_ENTRIES: usize = 20_000_000;
@@ -43,7 +37,7 @@ pub struct Set {
     subject: Subject,
     /// An exact domain also stands for what is below it.
     subdomains: bool,
-    names: Names,
+    literals: Literals,
     null: Option<u32>,
     networks: Networks,
     /// Networks of a cidr table: the first line wins, not the smallest.
@@ -103,7 +97,7 @@ impl Set {
             set: Self {
                 subject,
                 subdomains: false,
-                names: Names::default(),
+                literals: Literals::default(),
                 null: None,
                 networks: Networks::default(),
                 by_line: Networks::default(),
@@ -242,12 +236,12 @@ impl Set {
 
     /// What is behind each dot, the longest first.
     fn visit_parents<'s>(&'s self, exact: Kind, name: &str, see: &mut See<'_, 's>) -> ControlFlow<()> {
-        if self.names.longest == 0 || !self.subdomains && self.names.lengths[Kind::Below as usize] == 0 {
+        if !self.literals.has_parents(self.subdomains) {
             return ControlFlow::Continue(());
         }
         // Nothing longer than the longest entry can be one: a name of dots
         // alone must not cost the square of its length.
-        let skip = name.len().saturating_sub(self.names.longest + 1);
+        let skip = name.len().saturating_sub(self.literals.longest + 1);
         let bytes = name.as_bytes().get(skip..).unwrap_or_default();
         for dot in memchr::memchr_iter(b'.', bytes) {
             let parent = name.get(skip + dot + 1..).unwrap_or_default();
@@ -266,7 +260,7 @@ impl Set {
         domain: Option<&str>,
         see: &mut See<'_, 's>,
     ) -> ControlFlow<()> {
-        match self.names.find(kind, name, domain) {
+        match self.literals.find(kind, name, domain) {
             Some((entry, tag)) => see(Found { tag, entry: EntryRef::Name(kind, entry) }),
             None => ControlFlow::Continue(()),
         }
@@ -304,16 +298,16 @@ impl Builder {
             return self.add_rule(Pattern::parse(text, quoted, self.set.subject)?, false, None, tag);
         }
         let subject = self.set.subject;
-        let start = self.set.names.arena.len();
-        self.set.names.arena.push_str(text);
-        let folded = self.set.names.arena.get_mut(start..).unwrap_or_default();
+        let start = self.set.literals.arena.len();
+        self.set.literals.arena.push_str(text);
+        let folded = self.set.literals.arena.get_mut(start..).unwrap_or_default();
         folded.make_ascii_lowercase();
         let new = match literal(folded, subject) {
             Some(Literal::Name(kind, name)) => {
                 // `name` is a part of `folded`: only where it begins is needed.
                 let from = start + (name.as_ptr() as usize - folded.as_ptr() as usize);
                 let len = name.len();
-                self.set.names.insert(kind, from, len, tag)?
+                self.set.literals.insert(kind, from, len, tag)?
             }
             Some(Literal::Network(network)) => {
                 self.set.networks.insert(network, Mark { order, tag }) && self.forget(start)
@@ -347,7 +341,7 @@ impl Builder {
 
     /// Takes back from the arena what need not be kept.
     fn forget(&mut self, start: usize) -> bool {
-        self.set.names.arena.truncate(start);
+        self.set.literals.arena.truncate(start);
         true
     }
 
@@ -382,7 +376,7 @@ impl Builder {
 
     pub fn build(mut self) -> Set {
         self.set.ordered.finish();
-        self.set.names.shrink();
+        self.set.literals.shrink();
         self.set.networks.shrink();
         self.set.by_line.shrink();
         self.set
@@ -398,104 +392,6 @@ impl Builder {
 
 fn too_many_rules() -> String {
     format!("a list has at most {MAX_RULES} patterns with `*`, slashes, `!` or `if`")
-}
-
-/// Literal texts by their kind: one string, and a table of places in it.
-#[derive(Debug, Default)]
-struct Names {
-    arena: String,
-    table: HashTable<Slot>,
-    state: RandomState,
-    /// Of those that are looked for at parents.
-    longest: usize,
-    /// Of each kind the lengths there are, one bit each: most texts that are not
-    /// listed are told by their length, without a hash.
-    lengths: [u64; Kind::COUNT],
-}
-
-/// Twelve bytes for each entry.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    start: u32,
-    tag: u32,
-    len: u16,
-    kind: Kind,
-}
-
-impl Names {
-    /// Adds what has been written to the arena. False if it is there already.
-    fn insert(&mut self, kind: Kind, start: usize, len: usize, tag: u32) -> Result<bool, String> {
-        let too_long = || format!("an entry has at most {MAX_ENTRY_BYTES} bytes");
-        let short = u16::try_from(len).map_err(|_| too_long())?;
-        let slot = Slot { start: u32::try_from(start).map_err(|_| too_long())?, tag, len: short, kind };
-        let Self { arena, table, state, longest, lengths } = self;
-        let name = slot_text(arena, &slot);
-        let hash = hash_slot(state, arena, &slot);
-        if table.find(hash, |other| other.kind == kind && slot_text(arena, other) == name).is_some() {
-            return Ok(false);
-        }
-        table.insert_unique(hash, slot, |slot| hash_slot(state, arena, slot));
-        lengths[kind as usize] |= length_bit(len);
-        if kind != Kind::Mailbox && kind != Kind::Local {
-            *longest = (*longest).max(len);
-        }
-        Ok(true)
-    }
-
-    /// The entry's text and number. With a domain: of `name@domain`.
-    fn find(&self, kind: Kind, name: &str, domain: Option<&str>) -> Option<(&str, u32)> {
-        let len = name.len() + domain.map_or(0, |domain| domain.len() + 1);
-        if self.lengths[kind as usize] & length_bit(len) == 0 {
-            return None;
-        }
-        let hash = hash_parts(&self.state, kind, name, domain);
-        let slot = self
-            .table
-            .find(hash, |slot| slot.kind == kind && is_made_of(slot_text(&self.arena, slot), name, domain))?;
-        Some((slot_text(&self.arena, slot), slot.tag))
-    }
-
-    fn shrink(&mut self) {
-        let Self { arena, table, state, .. } = self;
-        arena.shrink_to_fit();
-        table.shrink_to_fit(|slot| hash_slot(state, arena, slot));
-    }
-}
-
-/// The longest share a bit.
-fn length_bit(len: usize) -> u64 {
-    1 << len.min(63)
-}
-
-fn slot_text<'a>(arena: &'a str, slot: &Slot) -> &'a str {
-    let start = slot.start as usize;
-    arena.get(start..start + usize::from(slot.len)).unwrap_or_default()
-}
-
-/// A mailbox is hashed in its parts, so that a look-up need not join them.
-fn hash_slot(state: &RandomState, arena: &str, slot: &Slot) -> u64 {
-    let text = slot_text(arena, slot);
-    match text.rsplit_once('@').filter(|_| slot.kind == Kind::Mailbox) {
-        Some((local, domain)) => hash_parts(state, slot.kind, local, Some(domain)),
-        None => hash_parts(state, slot.kind, text, None),
-    }
-}
-
-fn hash_parts(state: &RandomState, kind: Kind, name: &str, domain: Option<&str>) -> u64 {
-    let mut hasher = state.build_hasher();
-    hasher.write_u8(kind as u8);
-    hasher.write(name.as_bytes());
-    if let Some(domain) = domain {
-        hasher.write(domain.as_bytes());
-    }
-    hasher.finish()
-}
-
-fn is_made_of(text: &str, name: &str, domain: Option<&str>) -> bool {
-    let Some(domain) = domain else {
-        return text == name;
-    };
-    text.strip_prefix(name).and_then(|rest| rest.strip_prefix('@')) == Some(domain)
 }
 
 #[cfg(test)]

@@ -2,149 +2,28 @@
 //! `regexp:` and `texthash:`, line by line into rows.
 //!
 //! The files are the operator's, often fetched from others: a line has at most
-//! [`MAX_LINE_BYTES`], a file [`MAX_FILE_BYTES`], and what is no regular file is
-//! not opened, for a pipe would never end. The file is never held as a whole.
+//! [`MAX_LINE_BYTES`], a file [`MAX_FILE_BYTES`]. It is never held as a whole.
 
-use super::network;
+use super::location::Format;
+use super::location::MAX_FILE_BYTES;
 use super::pattern::Subject;
-use super::pcre::Flags;
+use super::row::Row;
+use super::row::Wrong;
+use super::row::row;
 use crate::yaml::Mistake;
 use crate::yaml::Place;
-use ipnet::IpNet;
-use std::fs::File;
-use std::fs::Metadata;
 use std::io::BufRead;
 use std::io::BufReader;
-use std::io::ErrorKind;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 /// A logical line, with its continuations.
 pub(super) const MAX_LINE_BYTES: usize = 64 << 10;
-
-/// Twenty million addresses.
-pub(super) const MAX_FILE_BYTES: u64 = 512 << 20;
 
 /// A file in the wrong format has a mistake in each line.
 const MAX_MISTAKES: usize = 100;
 
 /// Of a line that is shown with its mistake.
 const MAX_SHOWN_CHARS: usize = 200;
-
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Format {
-    Cidr,
-    Pcre,
-    /// One pattern a line.
-    Plain,
-    Regexp,
-    Texthash,
-}
-
-/// What `file:` says.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Location {
-    pub format: Format,
-    pub path: String,
-}
-
-impl Location {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let prefix = text
-            .split_once(':')
-            .filter(|(word, _)| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric()));
-        let (format, path) = match prefix {
-            None => (Format::Plain, text),
-            Some(("cidr", path)) => (Format::Cidr, path),
-            Some(("pcre", path)) => (Format::Pcre, path),
-            Some(("regexp", path)) => (Format::Regexp, path),
-            Some(("texthash", path)) => (Format::Texthash, path),
-            Some((word @ ("btree" | "cdb" | "dbm" | "hash" | "lmdb"), _)) => {
-                return Err(format!(
-                    "`{word}:` is a compiled table: give `texthash:` and the text it is made from"
-                ));
-            }
-            Some((word, _)) => {
-                return Err(format!(
-                    "`{word}:` is not read here: cidr: pcre: regexp: texthash: or a plain file"
-                ));
-            }
-        };
-        if path.trim().is_empty() {
-            return Err("a path is missing behind `file:`".to_owned());
-        }
-        Ok(Self { format, path: path.to_owned() })
-    }
-}
-
-/// By what a changed file is known.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Stamp {
-    inode: u64,
-    len: u64,
-    seconds: i64,
-    nanos: i64,
-}
-
-impl Stamp {
-    /// None if there is no such file.
-    pub(super) fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|metadata| Self::from_metadata(&metadata))
-    }
-
-    fn from_metadata(metadata: &Metadata) -> Self {
-        Self {
-            inode: metadata.ino(),
-            len: metadata.len(),
-            seconds: metadata.mtime(),
-            nanos: metadata.mtime_nsec(),
-        }
-    }
-}
-
-/// One line's meaning, and where its parts begin in it.
-#[derive(Debug)]
-pub(super) struct Row<'a> {
-    pub body: Body<'a>,
-    pub key_at: usize,
-    pub value_at: usize,
-}
-
-#[derive(Debug)]
-pub(super) enum Body<'a> {
-    Endif,
-    Entry { key: Key<'a>, negate: bool, value: Option<&'a str> },
-    If { key: Key<'a>, negate: bool },
-}
-
-#[derive(Debug)]
-pub(super) enum Key<'a> {
-    Expression { shown: &'a str, body: &'a str, flags: Flags },
-    Network { shown: &'a str, network: IpNet },
-    Text(&'a str),
-}
-
-/// What is wrong, and where in the logical line.
-pub(super) type Wrong = (usize, String);
-
-/// Opens a file. `Ok(None)`: there is none.
-pub(super) fn open(path: &Path) -> Result<Option<(File, Stamp)>, String> {
-    let metadata = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("cannot be opened: {error}")),
-    };
-    if !metadata.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(format!("has {} bytes, {MAX_FILE_BYTES} are allowed", metadata.len()));
-    }
-    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
-    let metadata = file.metadata().map_err(|error| format!("cannot be read: {error}"))?;
-    Ok(Some((file, Stamp::from_metadata(&metadata))))
-}
 
 /// Reads all rows. `shown` is the file's name in mistakes.
 pub(super) fn read(
@@ -343,123 +222,10 @@ fn without_comment(line: &str, subject: Subject) -> &str {
     line
 }
 
-fn row(text: &str, format: Format) -> Result<Row<'_>, Wrong> {
-    let start = text.len() - text.trim_start().len();
-    let (word, rest_at) = word_at(text, start);
-    match format {
-        Format::Plain => {
-            let body = Body::Entry { key: Key::Text(text.trim()), negate: false, value: None };
-            Ok(Row { body, key_at: start, value_at: start })
-        }
-        Format::Texthash => {
-            let body = Body::Entry { key: Key::Text(word), negate: false, value: rest(text, rest_at) };
-            Ok(Row { body, key_at: start, value_at: rest_at })
-        }
-        _ if word.eq_ignore_ascii_case("endif") => {
-            Ok(Row { body: Body::Endif, key_at: start, value_at: rest_at })
-        }
-        _ if word.eq_ignore_ascii_case("if") => {
-            let (key, negate, end) = key(text, rest_at, format)?;
-            if rest(text, end).is_some() {
-                return Err((end, "nothing follows the pattern of an `if`; its lines come below".to_owned()));
-            }
-            Ok(Row { body: Body::If { key, negate }, key_at: rest_at, value_at: end })
-        }
-        _ => {
-            let (key, negate, end) = key(text, start, format)?;
-            Ok(Row {
-                body: Body::Entry { key, negate, value: rest(text, end) },
-                key_at: start,
-                value_at: end,
-            })
-        }
-    }
-}
-
-/// The word at an offset, and where what follows it begins.
-fn word_at(text: &str, start: usize) -> (&str, usize) {
-    let tail = text.get(start..).unwrap_or_default();
-    let word = tail.split(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default();
-    (word, skip_blanks(text, start + word.len()))
-}
-
-fn skip_blanks(text: &str, at: usize) -> usize {
-    let tail = text.get(at..).unwrap_or_default();
-    at + tail.len() - tail.trim_start().len()
-}
-
-fn rest(text: &str, at: usize) -> Option<&str> {
-    text.get(at..).map(str::trim).filter(|value| !value.is_empty())
-}
-
-/// A network or expression at an offset, whether a `!` turns it round, and where
-/// what follows begins.
-fn key(text: &str, start: usize, format: Format) -> Result<(Key<'_>, bool, usize), Wrong> {
-    let tail = text.get(start..).unwrap_or_default();
-    let negate = tail.starts_with('!');
-    let at = if negate { skip_blanks(text, start + 1) } else { start };
-    if format != Format::Cidr {
-        let (key, end) = expression(text, at, format)?;
-        return Ok((key, negate, end));
-    }
-    let (word, end) = word_at(text, at);
-    let network =
-        network::parse(word).ok_or_else(|| (at, format!("`{word}` is not an address or network")))?;
-    Ok((Key::Network { shown: word, network }, negate, end))
-}
-
-/// `/pattern/flags`, with any sign in place of the slashes.
-fn expression(text: &str, at: usize, format: Format) -> Result<(Key<'_>, usize), Wrong> {
-    let tail = text.get(at..).unwrap_or_default();
-    let delimiter = tail.chars().next().unwrap_or('a');
-    if delimiter.is_alphanumeric() || delimiter.is_whitespace() || delimiter == '\\' {
-        return Err((at, "a line begins with `/pattern/`, `if` or `endif`".to_owned()));
-    }
-    let body_at = delimiter.len_utf8();
-    let mut escaped = false;
-    let close = tail.char_indices().skip(1).find(|&(_, c)| {
-        let found = c == delimiter && !escaped;
-        escaped = c == '\\' && !escaped;
-        found
-    });
-    let Some((close, _)) = close else {
-        return Err((at, format!("the closing `{delimiter}` of the pattern is missing")));
-    };
-    let flags_at = close + delimiter.len_utf8();
-    let behind = tail.get(flags_at..).unwrap_or_default();
-    let letters = behind.split(|c: char| c.is_ascii_whitespace()).next().unwrap_or_default();
-    let flags = flags_of(letters, format).map_err(|message| (at + flags_at, message))?;
-    let end = flags_at + letters.len();
-    let shown = tail.get(..end).unwrap_or_default();
-    let body = tail.get(body_at..close).unwrap_or_default();
-    Ok((Key::Expression { shown, body, flags }, skip_blanks(text, at + end)))
-}
-
-/// Each letter turns its flag round; case does not count and `.` matches line
-/// ends unless told otherwise.
-fn flags_of(letters: &str, format: Format) -> Result<Flags, String> {
-    let mut flags = Flags::default();
-    for letter in letters.chars() {
-        match (letter, format) {
-            ('i', _) => flags.mind_case = !flags.mind_case,
-            ('m', _) => flags.multi_line = !flags.multi_line,
-            ('s', Format::Pcre) => flags.dot_stops = !flags.dot_stops,
-            ('x', Format::Pcre) => flags.extended = !flags.extended,
-            ('A', Format::Pcre) => flags.anchored = !flags.anchored,
-            ('U', Format::Pcre) => flags.ungreedy = !flags.ungreedy,
-            // The end of a text is its very end here, and wrong escapes are refused.
-            ('E' | 'X', Format::Pcre) => {}
-            ('x', _) => {
-                return Err("basic expressions are not read: write an extended one, without `x`".to_owned());
-            }
-            _ => return Err(format!("`{letter}` is no flag of such a table; blanks stand before the value")),
-        }
-    }
-    Ok(flags)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::row::Body;
+    use super::super::row::Key;
     use super::*;
 
     fn rows(text: impl AsRef<[u8]>, format: Format) -> Vec<String> {
@@ -574,24 +340,5 @@ mod tests {
         let mut continued = String::from("a b\n");
         continued.push_str(&format!(" {}\n", "c".repeat(60_000)).repeat(3));
         assert_eq!(rows(continued, Format::Texthash).len(), 3);
-    }
-
-    #[test]
-    fn locations_are_read_by_their_prefix() {
-        for (text, expected) in [
-            ("lists/x", Ok((Format::Plain, "lists/x"))),
-            ("texthash:lists/x", Ok((Format::Texthash, "lists/x"))),
-            ("./a:b", Ok((Format::Plain, "./a:b"))),
-            (
-                "hash:lists/x",
-                Err("`hash:` is a compiled table: give `texthash:` and the text it is made from"),
-            ),
-            ("mysql:x", Err("`mysql:` is not read here: cidr: pcre: regexp: texthash: or a plain file")),
-            ("pcre:", Err("a path is missing behind `file:`")),
-        ] {
-            let location = Location::parse(text);
-            let read = location.as_ref().map(|l| (l.format, l.path.as_str())).map_err(String::as_str);
-            assert_eq!(read, expected, "{text}");
-        }
     }
 }

@@ -2,13 +2,13 @@
 
 use super::action::TableAction;
 use super::action::Template;
-use super::action::nearest;
 use super::pattern::Literal;
 use super::pattern::Pattern;
 use super::pattern::Query;
 use super::pattern::Subject;
 use super::pattern::literal;
 use super::pattern::literal_matches;
+use crate::near::did_you_mean;
 use crate::quantity::parse_size;
 use crate::state::Limits;
 use std::collections::HashMap;
@@ -255,8 +255,7 @@ impl Reader {
         if !word.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return None;
         }
-        let near = nearest(word, self.named.keys().map(String::as_str));
-        let hint = near.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+        let hint = did_you_mean(word, self.named.keys().map(String::as_str));
         Some(format!("`{word}` is neither limits such as 100/10m nor a class of `named`{hint}"))
     }
 }

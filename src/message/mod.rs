@@ -9,8 +9,10 @@ mod address;
 mod boundaries;
 mod charset;
 mod header;
+mod lines;
 mod parameters;
 mod part;
+mod part_header;
 mod scan;
 mod words;
 

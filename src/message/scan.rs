@@ -13,21 +13,23 @@
 use crate::message::boundaries::Boundaries;
 use crate::message::boundaries::Delimiter;
 use crate::message::boundaries::Level;
+use crate::message::lines::Line;
+use crate::message::lines::Lines;
+use crate::message::lines::MAX_LINE_BYTES;
 use crate::message::parameters;
 use crate::message::parameters::Field;
 use crate::message::part::Names;
 use crate::message::part::Part;
+use crate::message::part_header::Kind;
+use crate::message::part_header::MAX_FIELDS_BYTES;
+use crate::message::part_header::PartHeader;
+use crate::message::part_header::begins_content_field;
+use crate::message::part_header::split_field;
 
 /// Parts read of one message (as rspamd).
 pub(super) const MAX_PARTS: usize = 10_000;
 /// Multiparts and messages within each other (as Postfix's `mime_nesting_limit`).
 pub(super) const MAX_DEPTH: usize = 100;
-/// Bytes looked at of one line; no line of a header may be longer.
-pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
-/// Bytes kept of the content fields of one part header.
-pub(super) const MAX_FIELDS_BYTES: usize = 64 * 1024;
-/// Content fields of one part header; two are needed.
-pub(super) const MAX_FIELDS: usize = 16;
 /// Boundaries of one part header: readings of one, and doubled ones.
 pub(super) const MAX_BOUNDARIES: usize = 16;
 /// Bytes of all names of a message.
@@ -61,12 +63,6 @@ enum State {
     Start,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    Disposition,
-    Type,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     state: State,
@@ -80,31 +76,17 @@ pub(super) struct Scan {
     /// In a gap: the last line with `--` in front, while only fields have followed.
     guess: Vec<u8>,
 
-    /// The beginning of a line whose end has not come.
-    line: Vec<u8>,
-    line_is_cut: bool,
-    /// Carriage returns at the end of what has come, at most 2: with a line feed
-    /// behind them they are one line end, else each is one.
-    returns: u8,
-
-    /// The content fields of the header now read.
-    fields: Vec<(Kind, Vec<u8>)>,
-    fields_bytes: usize,
-    /// Fields of any kind in it.
-    seen_fields: usize,
-    /// The last line was of a content field, and its continuation belongs to it.
-    field_is_open: bool,
-    /// The header is that of a message within, opened without a boundary.
+    lines: Lines,
+    /// The header now read.
+    header: PartHeader,
+    /// It is that of a message within, opened without a boundary.
     is_message: bool,
 }
 
 impl Scan {
     /// A field of the message's own header.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.seen_fields += 1;
-        if let Some(kind) = content_field(name) {
-            self.open_field(kind, value);
-        }
+        self.header.field(name, value);
     }
 
     pub(super) fn end_of_header(&mut self) {
@@ -116,45 +98,18 @@ impl Scan {
 
     /// The body, in pieces of any size.
     pub(super) fn body(&mut self, chunk: &[u8]) {
-        let mut rest = chunk;
-        while let Some(&first) = rest.first() {
-            if self.state == State::Done {
-                return;
-            }
-            if self.returns > 0 {
-                match first {
-                    b'\r' => self.returns = 2,
-                    b'\n' => self.end_line(1),
-                    _ => self.end_line(self.returns),
-                }
-                if matches!(first, b'\r' | b'\n') {
-                    rest = rest.get(1..).unwrap_or_default();
-                }
-                continue;
-            }
-            let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
-                return self.keep(rest);
-            };
-            let (text, tail) = rest.split_at(end);
-            rest = match tail {
-                [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] => {
-                    self.whole_line(text);
-                    after
-                }
-                _ => {
-                    self.keep(text);
-                    self.returns = 1;
-                    tail.get(1..).unwrap_or_default()
-                }
-            };
+        if self.state == State::Done {
+            return;
         }
+        let mut lines = std::mem::take(&mut self.lines);
+        lines.feed(chunk, |line| self.take_line(line));
+        self.lines = lines;
     }
 
     /// The body is over.
     pub(super) fn finish(&mut self) {
-        if self.returns > 0 || !self.line.is_empty() {
-            self.end_line(1);
-        }
+        let lines = std::mem::take(&mut self.lines);
+        lines.finish(|line| self.take_line(line));
         if self.state == State::Header {
             self.end_header();
         }
@@ -174,46 +129,23 @@ impl Scan {
         self.limit.get_or_insert(limit);
     }
 
-    fn keep(&mut self, text: &[u8]) {
-        let room = MAX_LINE_BYTES.saturating_sub(self.line.len());
-        self.line_is_cut |= text.len() > room;
-        self.line.extend_from_slice(text.get(..room).unwrap_or(text));
-    }
-
-    fn whole_line(&mut self, text: &[u8]) {
-        if self.line.is_empty() && text.len() <= MAX_LINE_BYTES {
-            return self.take_line(text);
+    fn take_line(&mut self, line: Line<'_>) {
+        if self.state == State::Done {
+            return;
         }
-        self.keep(text);
-        self.end_line(1);
-    }
-
-    /// The kept line is over, and with a second line end an empty one follows.
-    fn end_line(&mut self, ends: u8) {
-        self.returns = 0;
-        let mut line = std::mem::take(&mut self.line);
-        self.take_line(&line);
-        line.clear();
-        self.line = line;
-        self.line_is_cut = false;
-        if ends > 1 {
-            self.take_line(b"");
-        }
-    }
-
-    fn take_line(&mut self, line: &[u8]) {
-        if let Some(delimiter) = self.boundaries.delimiter(line) {
+        if let Some(delimiter) = self.boundaries.delimiter(line.text) {
             return self.take_delimiter(delimiter);
         }
         match self.state {
-            State::Header => self.take_header_line(line),
-            State::Start if line.is_empty() => {}
-            State::Gap | State::Start if begins_content_field(line) => {
+            State::Header if line.text.is_empty() => self.end_header(),
+            State::Header => self.header.line(line),
+            State::Start if line.text.is_empty() => {}
+            State::Gap | State::Start if begins_content_field(line.text) => {
                 self.learn_boundary();
                 self.begin_header(self.level, false);
-                self.take_header_line(line);
+                self.header.line(line);
             }
-            State::Gap => self.guess_boundary(line),
+            State::Gap => self.guess_boundary(line.text),
             State::Start => self.state = State::Body,
             State::Body | State::Done => {}
         }
@@ -256,70 +188,23 @@ impl Scan {
     fn begin_header(&mut self, level: Level, is_message: bool) {
         self.level = level;
         self.is_message = is_message;
-        self.fields.clear();
-        self.fields_bytes = 0;
-        self.seen_fields = 0;
-        self.field_is_open = false;
+        self.header = PartHeader::default();
         self.guess.clear();
         self.state = State::Header;
     }
 
-    fn take_header_line(&mut self, line: &[u8]) {
-        if line.is_empty() {
-            return self.end_header();
-        }
-        if self.line_is_cut {
-            self.hit("a longer line in the header of a part than is read");
-        }
-        // A line that is no field continues the one before, blank in front or not:
-        // readers differ, and the joined field shows what either sees.
-        let Some((name, value)) = split_field(line) else {
-            return self.continue_field(line);
-        };
-        self.seen_fields += 1;
-        self.field_is_open = false;
-        if let Some(kind) = content_field(name) {
-            self.open_field(kind, value);
-        }
-    }
-
-    fn open_field(&mut self, kind: Kind, value: &[u8]) {
-        if self.fields.len() >= MAX_FIELDS {
-            return self.hit("more content fields in the header of a part than are read");
-        }
-        self.fields.push((kind, Vec::new()));
-        self.field_is_open = true;
-        self.extend_field(value);
-    }
-
-    fn continue_field(&mut self, line: &[u8]) {
-        if self.field_is_open {
-            self.extend_field(b"\n ");
-            self.extend_field(line);
-        }
-    }
-
-    fn extend_field(&mut self, text: &[u8]) {
-        let room = MAX_FIELDS_BYTES.saturating_sub(self.fields_bytes);
-        if text.len() > room {
-            self.hit("longer content fields in the header of a part than are read");
-        }
-        let text = text.get(..room).unwrap_or(text);
-        self.fields_bytes += text.len();
-        if let Some((_, value)) = self.fields.last_mut() {
-            value.extend_from_slice(text);
-        }
-    }
-
     fn end_header(&mut self) {
-        let fields: Vec<_> = std::mem::take(&mut self.fields);
-        let fields: Vec<_> = fields.iter().map(|(kind, value)| (*kind, Field::parse(value))).collect();
-        self.state = if self.seen_fields == 0 { State::Start } else { State::Body };
+        let header = std::mem::take(&mut self.header);
+        if let Some(limit) = header.limit() {
+            self.hit(limit);
+        }
+        let fields = header.content();
+        self.state = if header.is_empty() { State::Start } else { State::Body };
         if fields.iter().any(|(_, field)| field.is_cut) {
             self.hit("more parameters of a part than are read");
         }
         // What claims to be a message but has no header is the text of its part.
-        if !self.is_message || self.seen_fields > 0 {
+        if !self.is_message || !header.is_empty() {
             self.add_part(&fields);
         }
         if self.state != State::Done {
@@ -412,32 +297,6 @@ impl Scan {
 
 fn is_message(media_type: &str) -> bool {
     media_type.starts_with("message/") && !REPORTS.contains(&media_type)
-}
-
-fn content_field(name: &[u8]) -> Option<Kind> {
-    let name = name.trim_ascii_end();
-    if name.eq_ignore_ascii_case(b"Content-Type") {
-        return Some(Kind::Type);
-    }
-    name.eq_ignore_ascii_case(b"Content-Disposition").then_some(Kind::Disposition)
-}
-
-fn begins_content_field(line: &[u8]) -> bool {
-    let begins = line.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"content-"));
-    begins && split_field(line).is_some_and(|(name, _)| content_field(name).is_some())
-}
-
-/// Name and value, if the line begins a field. What has a `=`, `;` or quote before
-/// its colon is rather the rest of another.
-fn split_field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let colon = memchr::memchr(b':', line)?;
-    let (name, value) = line.split_at(colon);
-    let name = name.trim_ascii_end();
-    let is_name = |b: &u8| b.is_ascii_graphic() && !matches!(b, b'=' | b';' | b'"');
-    if name.is_empty() || !name.iter().all(is_name) {
-        return None;
-    }
-    Some((name, value.get(1..)?))
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::lists::List;
 use crate::lists::Registry;
 use crate::lists::Spec;
 use crate::lists::To;
+use crate::near::did_you_mean;
 use crate::values::Loader;
-use crate::values::near;
 use crate::yaml::Entry;
 use crate::yaml::Mistakes;
 use crate::yaml::Node;
@@ -110,7 +110,7 @@ fn kind(node: &Node, cx: &mut Loader<'_>) -> Option<Kind> {
     let text = cx.text(of, "of")?;
     let kind = Kind::parse(text).filter(|_| KINDS.contains(&text));
     if kind.is_none() {
-        let hint = near(text, KINDS);
+        let hint = did_you_mean(text, KINDS);
         cx.mistake(of.place, format!("`{text}` is not a kind of list: {}{hint}", KINDS.join(" ")));
     }
     kind
@@ -120,7 +120,7 @@ fn to(node: &Node, cx: &mut Loader<'_>) -> Option<To> {
     let text = cx.text(node, "to")?;
     let to = To::parse(text);
     if to.is_none() {
-        let hint = near(text, To::WORDS.iter().copied());
+        let hint = did_you_mean(text, To::WORDS.iter().copied());
         cx.mistake(node.place, format!("`{text}` is not a kind of value: {}{hint}", To::WORDS.join(" ")));
     }
     to

@@ -21,6 +21,7 @@ use crate::config::Local;
 use crate::config::Selector;
 use crate::facts::Stage;
 use crate::lists::Registry;
+use crate::near::did_you_mean;
 use crate::values::Loader;
 use crate::yaml;
 use crate::yaml::Mistake;
@@ -260,7 +261,7 @@ fn read_head(root: &Node, cx: &mut Loader<'_>) -> Head {
         return Head::default();
     };
     for entry in entries.iter().filter(|entry| !KEYS.contains(&entry.key.as_str())) {
-        let hint = crate::values::near(&entry.key, KEYS);
+        let hint = did_you_mean(&entry.key, KEYS);
         cx.mistake(entry.key_place, format!("unknown key `{}` of a rule file{hint}", entry.key));
     }
     if let Some(rules) = root.get("rules").filter(|rules| rules.as_seq().is_none()) {
@@ -403,7 +404,7 @@ fn check_trial_names(
         for step in &trial.steps {
             if let Some(by) = step.by.as_deref().filter(|by| !rules.iter().any(|(_, rule)| rule.name == **by))
             {
-                let hint = crate::values::near(by, rules.iter().map(|(_, rule)| rule.name.as_str()));
+                let hint = did_you_mean(by, rules.iter().map(|(_, rule)| rule.name.as_str()));
                 found.push(Mistake::at(&sources[file], step.place, format!("no rule `{by}`{hint}")));
             }
         }

@@ -10,6 +10,7 @@ mod load;
 mod review;
 mod rule;
 mod template;
+mod then;
 mod trial;
 
 pub use action::Action;

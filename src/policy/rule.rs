@@ -7,14 +7,16 @@ use super::OnUnknown;
 use super::Trial;
 use super::action;
 use super::action::Action;
-use super::action::Around;
 use super::action::Change;
 use super::condition;
+use super::then;
+use super::then::Around;
 use super::trial;
 use crate::checks::AnyCheck;
 use crate::facts::Stage;
 use crate::lists::List;
 use crate::lists::To;
+use crate::near::did_you_mean;
 use crate::values::Loader;
 use crate::yaml::Node;
 use crate::yaml::Place;
@@ -73,8 +75,8 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
     let around = Around { rule: &shown, variables: &variables, allow_relay };
     // A text that names what a check gives can't be judged once that check is broken.
     let actions = match node.get("then") {
-        Some(then) if condition.fine => action::read(then, around, cx),
-        Some(then) => quietly(cx, |cx| action::read(then, around, cx)),
+        Some(then) if condition.fine => then::read(then, around, cx),
+        Some(then) => quietly(cx, |cx| then::read(then, around, cx)),
         None => {
             cx.mistake(node.place, "a rule needs `then`");
             None
@@ -130,7 +132,7 @@ fn rule_keys(entries: &[crate::yaml::Entry], cx: &mut Loader<'_>) {
         } else if action::words().any(|word| word == entry.key) {
             "; an action stands under then:".to_owned()
         } else {
-            crate::values::near(&entry.key, KEYS)
+            did_you_mean(&entry.key, KEYS)
         };
         cx.mistake(entry.key_place, format!("unknown key `{}` of a rule{remedy}", entry.key));
     }
@@ -152,7 +154,7 @@ fn stage(node: &Node, cx: &mut Loader<'_>) -> Option<Stage> {
     let stage = Stage::from_word(text);
     if stage.is_none() {
         let known = Stage::ALL.map(Stage::word);
-        let hint = crate::values::near(text, known);
+        let hint = did_you_mean(text, known);
         let remedy = if text == "end" { "; `end` can't refuse: say message".to_owned() } else { hint };
         cx.mistake(node.place, format!("`{text}` is not a stage: {}{remedy}", known.join(" ")));
     }
@@ -165,7 +167,7 @@ pub(super) fn mode(node: &Node, cx: &mut Loader<'_>) -> Option<Mode> {
         "enforce" => Some(Mode::Enforce),
         "observe" => Some(Mode::Observe),
         other => {
-            let hint = crate::values::near(other, ["enforce", "observe"]);
+            let hint = did_you_mean(other, ["enforce", "observe"]);
             cx.mistake(node.place, format!("`{other}` is not a mode: enforce observe{hint}"));
             None
         }
@@ -179,7 +181,7 @@ pub(super) fn on_unknown(node: &Node, cx: &mut Loader<'_>) -> Option<OnUnknown> 
         "match" => Some(OnUnknown::Match),
         "skip" => Some(OnUnknown::Skip),
         other => {
-            let hint = crate::values::near(other, ["skip", "match", "defer"]);
+            let hint = did_you_mean(other, ["skip", "match", "defer"]);
             cx.mistake(node.place, format!("`{other}` is not an on_unknown: skip match defer{hint}"));
             None
         }

@@ -5,11 +5,11 @@ use crate::facts::Fact;
 use crate::facts::Kind;
 use crate::lists::Pattern;
 use crate::lists::Subject;
+use crate::near::did_you_mean;
 use crate::policy::action;
 use crate::quantity::parse_duration;
 use crate::quantity::parse_size;
 use crate::values::Loader;
-use crate::values::near;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use crate::yaml::Place;
@@ -196,7 +196,7 @@ impl Given {
                 None => {
                     let known = Fact::all().map(Fact::name);
                     let others = ["recipients", "headers", "attachments", "body", "message", "tag", "score"];
-                    let hint = near(name, known.chain(others));
+                    let hint = did_you_mean(name, known.chain(others));
                     cx.mistake(entry.key_place, format!("nothing `{name}` to be given{hint}"));
                 }
             },
@@ -293,7 +293,7 @@ fn action_word(node: &Node, cx: &mut Loader<'_>) -> Option<String> {
     if action::words().any(|word| word == text) {
         return Some(text.to_owned());
     }
-    cx.mistake(node.place, format!("no action `{text}`{}", near(text, action::words())));
+    cx.mistake(node.place, format!("no action `{text}`{}", did_you_mean(text, action::words())));
     None
 }
 
@@ -306,7 +306,7 @@ fn expected(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<Expected>> {
             Some("pass") => Some(vec![Expected::Pass]),
             Some(word) if !action::words().any(|known| known == word) => {
                 let known = ["match", "no_match", "unknown", "pass"].into_iter().chain(action::words());
-                let hint = near(word, known);
+                let hint = did_you_mean(word, known);
                 cx.mistake(
                     node.place,
                     format!("`{word}` can't be expected: match, no_match, unknown, pass or an action{hint}"),
@@ -326,7 +326,10 @@ fn expected(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<Expected>> {
             "headers" => texts(value, "a header line", cx).map(Expected::Headers),
             word => {
                 if !action::words().any(|known| known == word) {
-                    cx.mistake(entry.key_place, format!("no action `{word}`{}", near(word, action::words())));
+                    cx.mistake(
+                        entry.key_place,
+                        format!("no action `{word}`{}", did_you_mean(word, action::words())),
+                    );
                     return None;
                 }
                 expected_text(value, cx).map(|text| Expected::Action(word.to_owned(), Some(text)))

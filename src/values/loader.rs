@@ -4,6 +4,7 @@
 use crate::facts::Fact;
 use crate::facts::TagId;
 use crate::lists::Registry;
+use crate::near::did_you_mean;
 use crate::yaml::Entry;
 use crate::yaml::Mistakes;
 use crate::yaml::Node;
@@ -66,7 +67,7 @@ impl Loader<'_> {
         let name = self.text(node, what)?;
         let fact = Fact::named(name);
         if fact.is_none() {
-            let hint = near(name, Fact::all().map(Fact::name));
+            let hint = did_you_mean(name, Fact::all().map(Fact::name));
             self.mistake(node.place, format!("no attribute `{name}`{hint}"));
         }
         fact
@@ -76,7 +77,7 @@ impl Loader<'_> {
     pub fn only_keys(&mut self, entries: &[Entry], known: &[&str], of: &str) -> bool {
         let mut all = true;
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
-            let hint = near(&entry.key, known.iter().copied());
+            let hint = did_you_mean(&entry.key, known.iter().copied());
             self.mistake(entry.key_place, format!("unknown option `{}` of {of}{hint}", entry.key));
             all = false;
         }
@@ -87,26 +88,4 @@ impl Loader<'_> {
 /// What is said of a list with nothing in it.
 pub fn empty(what: &str) -> String {
     format!("`{what}` has an empty list: give it a value, or leave it out")
-}
-
-/// `; did you mean …?` when a known name is near enough, else nothing.
-pub fn near<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 5)
-        .min()
-        .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_near_name_is_offered_and_a_far_one_is_not() {
-        assert_eq!(near("sasl_usrname", ["sasl_username", "sender"]), "; did you mean `sasl_username`?");
-        assert_eq!(near("prepend", ["reject", "permit"]), "");
-    }
 }

@@ -9,7 +9,6 @@ mod words;
 
 pub use loader::Loader;
 pub use loader::empty;
-pub use loader::near;
 pub use lookup::Lookup;
 pub use lookup::query;
 pub use number::NumberTest;

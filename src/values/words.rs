@@ -1,7 +1,7 @@
 //! Words from a closed set: `direction: outbound`, `[inbound, bounce]`, `present`.
 
 use super::Loader;
-use super::near;
+use crate::near::did_you_mean;
 use crate::yaml::Node;
 
 /// A condition on a word.
@@ -59,7 +59,7 @@ fn word(
     let text = cx.text(node, name)?;
     let found = words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied();
     if found.is_none() {
-        let hint = near(text, words.iter().copied());
+        let hint = did_you_mean(text, words.iter().copied());
         cx.mistake(node.place, format!("`{text}` is not a {name}: {}{hint}", words.join(" ")));
     }
     found
