@@ -88,7 +88,7 @@ pub async fn decide(requests: u64) -> io::Result<u64> {
         listener: "default".into(),
         pid: None,
         connection: 1,
-        alive: Arc::new(()),
+        line: Arc::default(),
         decides: Decides::Message,
     };
     let (mut source, mut decoder, mut answer) = (Requests::new(1), Decoder::default(), Vec::new());

@@ -3,6 +3,7 @@
 //! A request may be made again after a timeout, by several restriction lists, for
 //! a recipient that was refused before; it is decided and charged once.
 
+use super::Asked;
 use super::Desk;
 use super::Inquiry;
 use super::Peer;
@@ -125,7 +126,7 @@ impl Desk {
             _ => self.envelope(&facts, &mut session, stage).await,
         };
         if let Some(transaction) = session.transaction.as_mut() {
-            transaction.keep(stage, &facts, &peer.alive, &action);
+            transaction.keep(stage, &facts, &peer.line, &action);
             transaction.facts = Some(facts);
         }
         action
@@ -150,16 +151,37 @@ impl Desk {
                 other
             });
             if !other {
+                self.settle_line(peer, pid, key, &handle);
                 return handle;
             }
         }
         let handle = Handle::new(tokio::sync::Mutex::new(Session { pid, ..Session::default() }));
-        if let Some(key) = key {
-            for gone in self.sessions.put(key, Arc::clone(&handle)) {
+        if let Some(key) = &key {
+            for gone in self.sessions.put(key.clone(), Arc::clone(&handle)) {
                 self.end_replaced(&gone);
             }
         }
+        self.settle_line(peer, pid, key, &handle);
         handle
+    }
+
+    /// A smtpd that asks about another session has ended the one before.
+    fn settle_line(&self, peer: &Peer, pid: Option<u32>, key: Option<Key>, now: &Handle) {
+        let (Some(pid), Some(key)) = (pid, key) else {
+            return;
+        };
+        let mut asked = peer.line.asked.lock();
+        if asked.as_ref().is_some_and(|asked| std::ptr::eq(asked.session.as_ptr(), Arc::as_ptr(now))) {
+            return;
+        }
+        let before = asked.replace(Asked { pid, key, session: Arc::downgrade(now) });
+        drop(asked);
+        if let Some(before) = before.filter(|before| before.pid == pid)
+            && let Some(session) = before.session.upgrade()
+            && self.end_replaced(&session)
+        {
+            self.sessions.remove(&before.key, &session);
+        }
     }
 
     /// Requests before MAIL (only with `smtpd_delay_reject = no`): there is no

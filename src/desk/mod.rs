@@ -36,8 +36,11 @@ use crate::state::State;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use session::Session;
+use sessions::Key;
 use sessions::Sessions;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -52,9 +55,24 @@ pub struct Peer {
     /// Differs for every connection we ever accepted.
     pub connection: u64,
     /// Lives as long as the connection.
-    pub alive: Arc<()>,
+    pub line: Arc<Line>,
     /// For a milter listener: whether it also decides on recipients.
     pub decides: Decides,
+}
+
+/// What is remembered of a connection of ours.
+#[derive(Debug, Default)]
+pub struct Line {
+    /// The session that was last asked about on it.
+    asked: parking_lot::Mutex<Option<Asked>>,
+}
+
+/// A smtpd has one session at a time, and a policy connection one smtpd.
+#[derive(Debug)]
+struct Asked {
+    pid: u32,
+    key: Key,
+    session: Weak<tokio::sync::Mutex<Session>>,
 }
 
 /// Which milter events the loaded rules need beside those always asked.

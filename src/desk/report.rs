@@ -135,13 +135,15 @@ impl Desk {
         session.recall.end_transaction();
     }
 
-    /// A session whose place was taken by another. While a milter has it, the mail
-    /// goes on there: a client may use one port of its own for two of ours.
-    pub(super) fn end_replaced(&self, before: &Handle) {
-        if let Ok(mut session) = before.try_lock()
-            && session.milter.is_none()
-        {
-            self.end_unseen(&mut session);
+    /// A session whose place was taken by another. False while a milter has it, or
+    /// somebody is at work on it: the mail goes on there.
+    pub(super) fn end_replaced(&self, before: &Handle) -> bool {
+        match before.try_lock() {
+            Ok(mut session) if session.milter.is_none() => {
+                self.end_unseen(&mut session);
+                true
+            }
+            _ => false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! One SMTP session and the transaction in it, as both protocols see them.
 
 use super::Active;
+use super::Line;
 use super::outbox::Outbox;
 use crate::decision::Ruling;
 use crate::engine::Recall;
@@ -84,7 +85,7 @@ struct Answer {
     context: u64,
     /// The connection on which it was given, while it is open: Postfix asks again
     /// only when it has given that one up.
-    connection: Weak<()>,
+    connection: Weak<Line>,
     action: PolicyAction,
 }
 
@@ -133,7 +134,13 @@ impl Transaction {
         })
     }
 
-    pub(super) fn keep(&mut self, stage: Stage, facts: &Facts, connection: &Arc<()>, action: &PolicyAction) {
+    pub(super) fn keep(
+        &mut self,
+        stage: Stage,
+        facts: &Facts,
+        connection: &Arc<Line>,
+        action: &PolicyAction,
+    ) {
         if self.answers.len() < MAX_ANSWERS {
             let (subject, context) = self.hashes(stage, facts);
             let connection = Arc::downgrade(connection);
@@ -190,7 +197,7 @@ mod tests {
         let mut transaction = Transaction::new("x".into(), Arc::default());
         let refusal = PolicyAction::Reject(Reply::new(550, [5, 7, 1], "no"));
         let asked = facts("a@x.test", "rcpt");
-        let connection = Arc::new(());
+        let connection = Arc::default();
         assert_eq!(transaction.before(Stage::Rcpt, &asked), None);
         transaction.keep(Stage::Rcpt, &asked, &connection, &refusal);
         let elsewhere = Some(Before::Elsewhere(refusal.clone()));

@@ -15,7 +15,7 @@ fn peer() -> Peer {
         listener: "default".into(),
         pid: None,
         connection: 1,
-        alive: Arc::default(),
+        line: Arc::default(),
         decides: Decides::Message,
     }
 }
@@ -178,4 +178,29 @@ async fn many_recipients_of_a_local_mail_take_no_more_than_their_number() {
     }
     // Each recipient is decided; copying the others for each would take minutes.
     assert_eq!(finish(&mut session, "last@example.com", HEADER).await.answer, MilterAnswer::Continue);
+}
+
+#[tokio::test]
+async fn a_smtpd_that_asks_about_another_client_has_ended_its_session() {
+    let sessions = |desk: &Desk| desk.sessions.sizes().0;
+    let desk = desk(NO_SUBJECT);
+    let (one, other) = (peer(), peer());
+    for (peer, port, instance, expected) in [
+        (&one, "1000", "1b2c.1.1.0", 1),
+        (&one, "1001", "1b2c.1.2.0", 1),
+        (&one, "1001", "1b2c.1.3.0", 1),
+        // Another smtpd, and one that somebody gathers on this connection.
+        (&other, "1002", "1b2d.1.1.0", 2),
+        (&one, "1003", "1b2e.1.1.0", 3),
+        (&one, "1004", "1b2e.1.2.0", 3),
+    ] {
+        ask(&desk, peer, &[("client_port", port), ("instance", instance)]).await;
+        assert_eq!(sessions(&desk), expected, "{port}");
+    }
+    // What a milter has in hand ends with the milter.
+    let mut session = milter(&desk, "x.example", "198.51.100.7:1005", "<a@sender.example>").await;
+    ask(&desk, &one, &[("client_port", "1005"), ("instance", "1b2e.1.3.0")]).await;
+    ask(&desk, &one, &[("client_port", "1006"), ("instance", "1b2e.1.4.0")]).await;
+    assert_eq!(sessions(&desk), 4);
+    assert!(matches!(finish(&mut session, "<b@example.com>", HEADER).await.answer, MilterAnswer::Reject(_)));
 }

@@ -196,7 +196,7 @@ fn admit(io: StreamIo, kind: Kind, service: &Service) -> (Stream, Peer) {
         listener: service.name.clone(),
         pid: io.peer_pid(),
         connection: service.stats.next_connection(),
-        alive: std::sync::Arc::new(()),
+        line: std::sync::Arc::default(),
         decides: service.decides,
     };
     if let StreamIo::Tcp(stream) = &io {

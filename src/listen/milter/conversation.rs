@@ -337,7 +337,7 @@ mod tests {
             listener: "x".into(),
             pid: None,
             connection: 1,
-            alive: Arc::default(),
+            line: Arc::default(),
             decides: Decides::Message,
         };
         let session = Some(service.desk.milter(peer.clone()));
