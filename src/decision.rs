@@ -1,9 +1,8 @@
 //! One decision as it is written down: who asked, what was decided, by which
 //! rule and why. The log shows it; `explain` and whoever reads JSON get the same.
 
-use crate::journal::field;
+use crate::journal::quote;
 use serde::Serialize;
-use std::fmt::Write as _;
 
 /// What a decision was about.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
@@ -91,48 +90,50 @@ impl Decision<'_> {
         line.push_str(about);
         line.push(' ');
         line.push_str(self.ruling.verdict);
-        let mut put = |key: &str, value: &str| {
-            if !value.is_empty() {
-                field(line, key, value);
-            }
-        };
-        put("id", self.id);
-        put("queue_id", self.queue_id);
-        put("rule", self.ruling.rule.as_deref().unwrap_or_default());
-        put("because", &self.ruling.because);
-        put("text", &self.ruling.text);
+        put(line, " id=", self.id);
+        put(line, " queue_id=", self.queue_id);
+        put(line, " rule=", self.ruling.rule.as_deref().unwrap_or_default());
+        put(line, " because=", &self.ruling.because);
+        put(line, " text=", &self.ruling.text);
         if let Some(would) = &self.would {
-            put("would", would.verdict);
-            put("would_rule", would.rule.as_deref().unwrap_or_default());
-            put("would_because", &would.because);
+            put(line, " would=", would.verdict);
+            put(line, " would_rule=", would.rule.as_deref().unwrap_or_default());
+            put(line, " would_because=", &would.because);
         }
-        put("client", self.client_address);
-        put("client_name", self.client_name);
-        put("helo", self.helo_name);
-        put("sasl_username", self.sasl_username);
-        put("from", self.sender);
-        put("to", self.recipient);
-        // Writing to a String can't fail.
+        put(line, " client=", self.client_address);
+        put(line, " client_name=", self.client_name);
+        put(line, " helo=", self.helo_name);
+        put(line, " sasl_username=", self.sasl_username);
+        put(line, " from=", self.sender);
+        put(line, " to=", self.recipient);
+        let number = |line: &mut String, head: &str, number: u64| {
+            line.push_str(head);
+            line.push_str(itoa::Buffer::new().format(number));
+        };
         if self.about == About::Message {
-            let _ = write!(line, " recipients={} refused={}", self.recipients, self.refused);
+            number(line, " recipients=", self.recipients as u64);
+            number(line, " refused=", self.refused as u64);
         }
         if let Some(size) = self.size {
-            let _ = write!(line, " size={size}");
+            number(line, " size=", size);
         }
-        let mut put = |key: &str, value: &str| {
-            if !value.is_empty() {
-                field(line, key, value);
-            }
-        };
-        put("direction", self.direction);
-        put("listener", self.listener);
+        put(line, " direction=", self.direction);
+        put(line, " listener=", self.listener);
         if !self.tags.is_empty() {
-            put("tags", &self.tags.join(","));
+            put(line, " tags=", &self.tags.join(","));
         }
         if self.score != 0.0 {
-            put("score", &crate::checks::show_score(self.score));
+            put(line, " score=", &crate::checks::show_score(self.score));
         }
-        put("seen_by", self.seen_by);
+        put(line, " seen_by=", self.seen_by);
+    }
+}
+
+/// Appends ` key=` and a value, unless there is none.
+fn put(line: &mut String, head: &str, value: &str) {
+    if !value.is_empty() {
+        line.push_str(head);
+        line.push_str(&quote(value));
     }
 }
 

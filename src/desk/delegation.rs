@@ -208,9 +208,9 @@ impl Desk {
 
     /// Binds a request to the transaction that is under way, or begins one.
     fn join_request(&self, facts: &Facts, session: &mut Session, stage: Stage) {
-        let instance = facts.text(Fact::Instance).map(str::to_owned);
+        let instance = facts.text(Fact::Instance);
         let goes_on = session.transaction.as_ref().is_some_and(|transaction| {
-            match (&transaction.instance, &instance) {
+            match (transaction.instance.as_deref(), instance) {
                 (Some(known), Some(now)) => known == now,
                 // MAIL without an instance begins anew, unless the milter has just
                 // begun the same.
@@ -223,7 +223,9 @@ impl Desk {
         }
         if let Some(transaction) = session.transaction.as_mut() {
             transaction.by_policy = true;
-            transaction.instance = instance.or(transaction.instance.take());
+            if transaction.instance.as_deref() != instance.or(transaction.instance.as_deref()) {
+                transaction.instance = instance.map(str::to_owned);
+            }
         }
     }
 

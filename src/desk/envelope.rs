@@ -12,7 +12,6 @@ use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
 use crate::verdict::Refusal;
-use std::sync::Arc;
 
 /// What became of the step.
 #[derive(Debug)]
@@ -34,9 +33,8 @@ impl Desk {
         recall: &mut Recall,
         seen_by: &'static str,
     ) -> Settled {
-        let active = Arc::clone(&transaction.active);
-        let id = transaction.id.clone();
-        let asked = Inquiry { active: &active, facts, stage, decides_envelope: true, id: &id };
+        let (active, id) = (&transaction.active, &transaction.id);
+        let asked = Inquiry { active, facts, stage, decides_envelope: true, id };
         let decided = self.decide(asked, recall).await;
         let (now, would) = ruling(&active.policy, &decided);
         let refusal = decided.verdict.refusal.as_ref().map(|(_, refusal)| refusal.clone());
@@ -65,7 +63,7 @@ impl Desk {
         transaction.note(Some(now), would);
         let permits = decided.verdict.permits();
         let added = transaction.outbox.add(decided.verdict.effects);
-        self.log_effects(&active.policy, &added, &id);
+        self.log_effects(&transaction.active.policy, &added, &transaction.id);
         Settled::GoesOn { permits }
     }
 }

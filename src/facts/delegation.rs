@@ -57,7 +57,7 @@ impl Facts {
             }
             // Still `SMTP`, whatever the greeting is.
             Fact::ProtocolName if stage < Stage::Mail => {}
-            Fact::HeloName => self.put(fact, &kept_helo(value)),
+            Fact::HeloName if stage == Stage::Helo => self.put(fact, &kept_helo(value)),
             _ => self.put(fact, value),
         }
     }

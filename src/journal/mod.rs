@@ -213,7 +213,8 @@ impl Journal {
             }
             Style::Plain | Style::Json => {
                 self.stamp(&mut line, now);
-                write!(line, " {word} ")
+                line.extend([" ", word, " "]);
+                Ok(())
             }
         };
         let start = line.len();
@@ -241,7 +242,9 @@ impl Journal {
             *second = (now.as_second(), whole.trim_end_matches('Z').to_owned());
         }
         line.push_str(&second.1);
-        let _ = write!(line, ".{:03}Z", now.subsec_millisecond());
+        let millis = now.subsec_millisecond().unsigned_abs();
+        let digit = |unit: u32| char::from(b'0' + (millis / unit % 10) as u8);
+        line.extend(['.', digit(100), digit(10), digit(1), 'Z']);
     }
 
     fn write(&self, mut line: String) {

@@ -54,7 +54,13 @@ pub(super) fn read(when: Option<&Node>, unless: Option<&Node>, guard: bool, cx: 
     let mut parts = Vec::new();
     if let Some(node) = when {
         let under = if guard { Under::Guard } else { Under::When };
-        parts.extend(reader.checks(node, "when", under, cx));
+        for part in reader.checks(node, "when", under, cx) {
+            match part {
+                // What all must hold is asked in one row.
+                Condition::All(inner) => parts.extend(inner),
+                part => parts.push(part),
+            }
+        }
     }
     if let Some(node) = unless {
         let none = reader.checks(node, "unless", Under::Unless, cx);

@@ -255,71 +255,63 @@ impl Decoder {
     }
 
     fn advance(&mut self) -> Step {
-        let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
-        loop {
-            let expected = self.layout.name(self.lines).filter(|_| self.follows);
+        let Self { buffer, start, end, layout, spans, seen, oddities, follows, .. } = self;
+        let unread = buffer.get(*start..*end).unwrap_or_default();
+        // In registers while there are lines.
+        let (mut line, mut scanned, mut lines) = (self.line, self.scanned, self.lines);
+        let step = loop {
+            let expected = if *follows { layout.name(lines) } else { None };
             // What was scanned of this line is behind its name already.
-            let known = expected.filter(|name| unread.get(self.line..).is_some_and(|r| r.starts_with(name)));
+            let known = expected.filter(|name| unread.get(line..).is_some_and(|rest| rest.starts_with(name)));
             if let Some(name) = known {
-                self.scanned = self.scanned.max(self.line + name.len());
+                scanned = scanned.max(line + name.len());
             }
-            let rest = unread.get(self.scanned..).unwrap_or_default();
-            let Some(length) = line_end(rest) else {
-                self.scanned = unread.len();
-                return self.wants_more();
+            let Some(length) = line_end(unread.get(scanned..).unwrap_or_default()) else {
+                scanned = unread.len();
+                break wants_more(line, scanned);
             };
-            let (start, line_end) = (self.line, self.scanned + length);
-            self.line = line_end + 1;
-            self.scanned = self.line;
-            let line = unread.get(start..line_end).unwrap_or_default();
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            if line.is_empty() {
-                return Step::Complete;
+            let from = line;
+            let text = unread.get(from..scanned + length).unwrap_or_default();
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            line = scanned + length + 1;
+            scanned = line;
+            if text.is_empty() {
+                break Step::Complete;
             }
             // The `=` comes on top of name and value.
-            if line.len() > MAX_ATTRIBUTE_BYTES + 1 {
-                return Step::Broken(Oddity::AttributeTooLong);
+            if text.len() > MAX_ATTRIBUTE_BYTES + 1 {
+                break Step::Broken(Oddity::AttributeTooLong);
             }
             // The ignored lines count as well, or they would be free work.
-            if self.lines == MAX_ATTRIBUTES {
-                return Step::Broken(Oddity::TooManyAttributes);
+            if lines == MAX_ATTRIBUTES {
+                break Step::Broken(Oddity::TooManyAttributes);
             }
-            self.lines += 1;
+            lines += 1;
             if let Some(name) = known {
                 // None of the names before it is the same: that was seen last time.
-                self.spans.push(Span { start, equals: start + name.len() - 1, end: start + line.len() });
+                spans.push(Span { start: from, equals: from + name.len() - 1, end: from + text.len() });
                 continue;
             }
-            if std::mem::take(&mut self.follows) {
-                for span in &self.spans {
-                    self.seen.insert(span.name(unread));
+            if std::mem::take(follows) {
+                for span in &*spans {
+                    seen.insert(span.name(unread));
                 }
             }
             // Names are short: a search in large steps would not pay.
-            let Some(equals) = line.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
-                self.oddities.insert(Oddity::NotAnAttribute);
+            let Some(equals) = text.iter().position(|byte| *byte == b'=').filter(|at| *at > 0) else {
+                oddities.insert(Oddity::NotAnAttribute);
                 continue;
             };
-            let span = Span { start, equals: start + equals, end: start + line.len() };
-            let name = line.get(..equals).unwrap_or_default();
-            if self.seen.insert(name) && self.spans.iter().any(|span| span.name(unread) == name) {
-                self.oddities.insert(Oddity::Duplicate);
+            let span = Span { start: from, equals: from + equals, end: from + text.len() };
+            let name = text.get(..equals).unwrap_or_default();
+            if seen.insert(name) && spans.iter().any(|span| span.name(unread) == name) {
+                oddities.insert(Oddity::Duplicate);
                 continue;
             }
-            self.spans.push(span);
-        }
-    }
-
-    /// No line end in sight: within the limits?
-    fn wants_more(&self) -> Step {
-        // A CR that will be taken off may be the last byte.
-        if self.scanned.saturating_sub(self.line) > MAX_ATTRIBUTE_BYTES + 2 {
-            return Step::Broken(Oddity::AttributeTooLong);
-        }
-        if self.scanned >= MAX_REQUEST_BYTES {
-            return Step::Broken(Oddity::RequestTooLong);
-        }
-        Step::More
+            spans.push(span);
+        };
+        (self.line, self.scanned, self.lines) = (line, scanned, lines);
+        step
     }
 
     fn complete(&mut self) -> Decoded<'_> {
@@ -391,6 +383,18 @@ impl Span {
     fn name(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start..self.equals).unwrap_or_default()
     }
+}
+
+/// No line end in sight: within the limits?
+fn wants_more(line: usize, scanned: usize) -> Step {
+    // A CR that will be taken off may be the last byte.
+    if scanned.saturating_sub(line) > MAX_ATTRIBUTE_BYTES + 2 {
+        return Step::Broken(Oddity::AttributeTooLong);
+    }
+    if scanned >= MAX_REQUEST_BYTES {
+        return Step::Broken(Oddity::RequestTooLong);
+    }
+    Step::More
 }
 
 /// Where the line ends. Most values have a few bytes, for which large steps do not
