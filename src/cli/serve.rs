@@ -145,14 +145,15 @@ async fn serve(
         state: State::in_memory(config.state.max_keys),
         clock: Clock::starting_at(SystemTime::now()),
         metrics: Arc::clone(&metrics),
-        journal: Some(journal),
+        journal: Some(journal.clone()),
         deadlines,
         wall: Timestamp::now,
     }));
     let stats = Arc::new(ListenStats::default());
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let workers =
-        Workers::start(workers).map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
+    let (gathering, sending) = (journal.clone(), journal.clone());
+    let workers = Workers::start(workers, move || gathering.gather(), move || sending.send_gathered())
+        .map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
     let service = |listens: &Listens, decides| Service {
         name: Arc::clone(&listens.name),
         desk: Arc::clone(&desk),

@@ -74,8 +74,8 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
         ..Walk::default()
     };
     for stage in Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage) {
-        // Rules of one file stand together.
-        let mut closed = None;
+        // Rules of one file stand together: its guard is asked for the first.
+        let (mut closed, mut opened) = (None, None);
         for &index in &ask.policy.stages[stage as usize] {
             let Some(rule) = ask.policy.rules.get(index as usize) else {
                 continue;
@@ -93,7 +93,10 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
                 continue;
             }
             let turn = Turn { ask, rule, index, before, manner, once };
-            match turn.take(&mut walk, answers) {
+            let guard = if opened == Some(rule.file) { Truth::Match } else { turn.guard(&walk) };
+            let lasts = ask.policy.files.get(rule.file).is_some_and(|file| !file.guard_reads_known);
+            opened = Some(rule.file).filter(|_| lasts && guard == Truth::Match);
+            match turn.take(&mut walk, answers, guard) {
                 Next::Rule => {}
                 Next::File => closed = Some(rule.file),
                 Next::Nothing => return walk,
@@ -165,8 +168,7 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn take(&self, walk: &mut Walk, answers: &Answers) -> Next {
-        let guard = self.guard(walk);
+    fn take(&self, walk: &mut Walk, answers: &Answers, guard: Truth) -> Next {
         if guard == Truth::NoMatch {
             if self.ask.trace {
                 self.trace(walk, guard, Truth::NoMatch, answers);

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fmt;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -40,6 +41,14 @@ use tracing_subscriber::layer::SubscriberExt;
 
 /// What readers of logs take whole; far above any decision without a flood in it.
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// Gathered lines of one thread are sent at the latest when they are so many bytes.
+const MAX_GATHERED_BYTES: usize = 32 * 1024;
+
+thread_local! {
+    /// Lines of this thread that go out together; None where each goes at once.
+    static GATHERED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
 
 /// Keys of every JSON line; a field of such a name gets a `_` before it.
 const OURS: [&str; 4] = ["timestamp", "level", "target", "message"];
@@ -148,6 +157,22 @@ impl Journal {
         self.write_object(&head, line);
     }
 
+    /// From now on the lines of this thread go out together, when
+    /// [`send_gathered`](Self::send_gathered) is called: before the thread waits and
+    /// before it ends. Waking the thread that writes costs more than a line.
+    pub fn gather(&self) {
+        GATHERED.set(Some(String::new()));
+    }
+
+    /// Sends what this thread has gathered.
+    pub fn send_gathered(&self) {
+        if let Some(mut lines) = GATHERED.take() {
+            self.send(&lines);
+            lines.clear();
+            GATHERED.set(Some(lines));
+        }
+    }
+
     /// Lines lost since the start, for the metrics.
     pub fn lines_dropped(&self) -> u64 {
         let full = self.shared.queue.error_counter().dropped_lines();
@@ -189,17 +214,27 @@ impl Journal {
     /// would be none.
     fn write_object(&self, head: &str, line: String) {
         if line.len() <= MAX_LINE_BYTES {
-            self.write(line);
+            self.write(|lines| lines.push_str(&line));
             return;
         }
         // Each of its bytes may need an escape.
         let start = quoted_json(up_to(&line, MAX_LINE_BYTES / 4));
         let bytes = line.len();
-        self.write(format!("{head},\"message\":\"too long\",\"bytes\":{bytes},\"start\":{start}}}"));
+        let line = format!("{head},\"message\":\"too long\",\"bytes\":{bytes},\"start\":{start}}}");
+        self.write(|lines| lines.push_str(&line));
     }
 
     fn write_text(&self, now: Timestamp, level: LogLevel, fill: impl FnOnce(&mut String)) {
-        let mut line = String::with_capacity(512);
+        self.write(|lines| self.append_text(lines, now, level, fill));
+    }
+
+    fn append_text(
+        &self,
+        line: &mut String,
+        now: Timestamp,
+        level: LogLevel,
+        fill: impl FnOnce(&mut String),
+    ) {
         let word = word(level);
         // Writing to a String cannot fail.
         let _ = match &self.shared.style {
@@ -212,13 +247,13 @@ impl Journal {
                 }
             }
             Style::Plain | Style::Json => {
-                self.stamp(&mut line, now);
+                self.stamp(line, now);
                 line.extend([" ", word, " "]);
                 Ok(())
             }
         };
         let start = line.len();
-        fill(&mut line);
+        fill(line);
         let text = line.get(start..).unwrap_or_default();
         if let Cow::Owned(escaped) = escape::one_line(text) {
             line.truncate(start);
@@ -230,7 +265,6 @@ impl Journal {
             line.truncate(start + cut);
             line.push('…');
         }
-        self.write(line);
     }
 
     /// The time in UTC with milliseconds. The calendar costs more than the rest of a
@@ -247,10 +281,36 @@ impl Journal {
         line.extend(['.', digit(100), digit(10), digit(1), 'Z']);
     }
 
-    fn write(&self, mut line: String) {
-        line.push('\n');
-        // Full means lost, and counted there.
-        let _ = self.shared.queue.clone().write_all(line.as_bytes());
+    /// `append` writes one line behind others, without its end.
+    fn write(&self, append: impl FnOnce(&mut String)) {
+        // Taken, since what is appended may itself have something to log.
+        let gathered = GATHERED.take();
+        let is_gathering = gathered.is_some();
+        let mut lines = gathered.unwrap_or_else(|| String::with_capacity(512));
+        append(&mut lines);
+        lines.push('\n');
+        if !is_gathering || lines.len() >= MAX_GATHERED_BYTES {
+            self.send(&lines);
+            lines.clear();
+        }
+        if is_gathering {
+            GATHERED.set(Some(lines));
+        }
+    }
+
+    /// Puts whole lines into the queue. Full means lost: one is counted there, the
+    /// others here.
+    fn send(&self, lines: &str) {
+        if lines.is_empty() {
+            return;
+        }
+        let refused = self.shared.queue.error_counter();
+        let before = refused.dropped_lines();
+        let _ = self.shared.queue.clone().write_all(lines.as_bytes());
+        if refused.dropped_lines() > before {
+            let others = lines.bytes().filter(|byte| *byte == b'\n').count().saturating_sub(1);
+            self.shared.lost.fetch_add(others as u64, Relaxed);
+        }
     }
 }
 

@@ -262,3 +262,28 @@ fn a_slow_writer_gets_every_byte() {
     assert_eq!(String::from_utf8(sheet.0.lock().clone()).unwrap(), expected);
     assert_eq!(journal.lines_dropped(), 0);
 }
+
+#[test]
+fn gathered_lines_go_out_together_and_in_their_order() {
+    let many = MAX_GATHERED_BYTES / 40;
+    let said = lines(Style::Plain, LogLevel::Info, |journal| {
+        journal.gather();
+        for number in 0..many {
+            // What is shown may itself have something to say.
+            journal.decision(&(), |line| {
+                tracing::warn!("within");
+                line.push_str(&format!("line {number}"));
+            });
+        }
+        assert!(
+            GATHERED
+                .with_borrow(|lines| lines.as_ref().is_some_and(|lines| lines.len() < MAX_GATHERED_BYTES))
+        );
+        journal.send_gathered();
+        assert!(GATHERED.with_borrow(|lines| lines.as_ref().is_some_and(String::is_empty)));
+        GATHERED.set(None);
+    });
+    let numbers: Vec<_> = said.iter().filter_map(|line| line.split_once("line ")).map(|(_, n)| n).collect();
+    assert_eq!(numbers, (0..many).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(said.len(), 2 * many);
+}

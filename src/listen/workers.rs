@@ -28,9 +28,15 @@ struct Thread {
 }
 
 impl Workers {
-    /// `count` threads, at least one.
-    pub fn start(count: usize) -> io::Result<Arc<Self>> {
-        let threads = (0..count.max(1)).map(start_one).collect::<io::Result<_>>()?;
+    /// `count` threads, at least one. Each calls `first` once, and `before_wait`
+    /// whenever nothing is left to do, and at its end.
+    pub fn start(
+        count: usize,
+        first: impl Fn() + Clone + Send + Sync + 'static,
+        before_wait: impl Fn() + Clone + Send + Sync + 'static,
+    ) -> io::Result<Arc<Self>> {
+        let start = |number| start_one(number, first.clone(), before_wait.clone());
+        let threads = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self { threads, next: AtomicUsize::new(0) }))
     }
 
@@ -41,14 +47,20 @@ impl Workers {
     }
 }
 
-fn start_one(number: usize) -> io::Result<Thread> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
+fn start_one(
+    number: usize,
+    first: impl Fn() + Send + 'static,
+    before_wait: impl Fn() + Clone + Send + Sync + 'static,
+) -> io::Result<Thread> {
+    let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_wait.clone()).build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        first();
         // The error is the sender that was dropped: the end.
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();
+        before_wait();
     })?;
     Ok(Thread { handle, _stop: stop })
 }
@@ -59,7 +71,7 @@ mod tests {
 
     #[test]
     fn connections_are_put_on_the_threads_in_turn() {
-        let workers = Workers::start(2).unwrap();
+        let workers = Workers::start(2, || (), || ()).unwrap();
         let names: Vec<_> = (0..4)
             .map(|_| {
                 let (sender, receiver) = std::sync::mpsc::channel();
