@@ -249,7 +249,7 @@ impl Fact {
 
 /// Attributes by [`slot`], each in one of its own with this seed: twenty are looked
 /// up for every request.
-static BY_ATTRIBUTE: LazyLock<(u64, [Option<(&'static str, Fact)>; SLOTS])> = LazyLock::new(|| {
+static BY_ATTRIBUTE: LazyLock<(u64, Slots)> = LazyLock::new(|| {
     let filled = |seed: u64| {
         let mut slots = [None; SLOTS];
         for fact in Fact::all() {
@@ -266,6 +266,8 @@ static BY_ATTRIBUTE: LazyLock<(u64, [Option<(&'static str, Fact)>; SLOTS])> = La
     let seeds = (1_u64..10_000).map(|number| number.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1);
     seeds.into_iter().find_map(filled).unwrap_or((0, [None; SLOTS]))
 });
+
+type Slots = [Option<(&'static str, Fact)>; SLOTS];
 
 const SLOTS: usize = 256;
 

@@ -20,9 +20,8 @@ use crate::listen::Service;
 use crate::listen::add_one;
 use crate::listen::socket::Listener;
 use crate::listen::socket::Stream;
-use crate::wire::milter::MendedConnect;
 use crate::wire::milter_answer::RefusedEdit;
-use crate::wire::milter_order::InOrder;
+use crate::wire::milter_stream::Mended;
 use indymilter::Config;
 use std::io;
 use std::sync::Arc;
@@ -56,7 +55,7 @@ async fn converse(mut stream: Stream, peer: Peer, service: Arc<Service>) {
             () = may_end(&service, watched) => {}
         }
     };
-    let listener = OneConnection(Some(MendedConnect::new(InOrder::new(stream))));
+    let listener = OneConnection(Some(Mended::new(stream)));
     if let Err(error) = indymilter::run(listener, callbacks(line), config, done).await {
         // The listener above never fails.
         tracing::error!(listener = %service.name, %error, "a milter session could not begin");
@@ -93,13 +92,10 @@ enum Stage {
 }
 
 /// The listener of one connection that was accepted before.
-struct OneConnection(Option<Mended>);
-
-/// A connection whose bytes indymilter can work with.
-type Mended = MendedConnect<InOrder<Stream>>;
+struct OneConnection(Option<Mended<Stream>>);
 
 impl indymilter::Listener for OneConnection {
-    type Io = Mended;
+    type Io = Mended<Stream>;
 
     fn poll_accept(&mut self, _: &mut std::task::Context<'_>) -> Poll<io::Result<Self::Io>> {
         self.0.take().map_or(Poll::Pending, |stream| Poll::Ready(Ok(stream)))

@@ -86,8 +86,9 @@ impl Reader {
                 self.gap = true;
             }
             ('"', _) => {
-                self.opened = (at, self.word.len());
+                // This may end the word before, so its length is taken behind it.
                 self.push(c);
+                self.opened = (at, self.word.len() - c.len_utf8());
                 self.quoted = true;
             }
             (' ' | '\t' | '\r' | '\n', _) => self.gap = true,
@@ -203,6 +204,8 @@ mod tests {
             ("a@x.example (open", &["a@x.example"]),
             ("a@x.example, \"open b@y.example", &["a@x.example", "b@y.example"]),
             ("(open <a@x.example>", &["a@x.example"]),
+            ("ab@x.example \"öööööö b@y.example", &["ab@x.example", "b@y.example"]),
+            ("a@x.example \"b@y.example", &["a@x.example", "b@y.example"]),
         ] {
             assert_eq!(addresses(field), expected, "{field}");
         }

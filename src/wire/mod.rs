@@ -3,4 +3,4 @@
 pub mod delegation;
 pub mod milter;
 pub mod milter_answer;
-pub mod milter_order;
+pub mod milter_stream;
