@@ -34,7 +34,7 @@
 use super::Bindings;
 use super::Check;
 use super::Context;
-use super::Listed;
+use super::ListedHit;
 use super::Needs;
 use super::Truth;
 use crate::facts::Fact;
@@ -190,7 +190,7 @@ impl Header {
 
     /// The first `max` lines that are listed, in the order of the header; with
     /// `to`, in a list with such values.
-    pub fn lines(&self, to: Option<To>, cx: &Context<'_>, max: usize) -> Vec<Listed> {
+    pub fn lines(&self, to: Option<To>, cx: &Context<'_>, max: usize) -> Vec<ListedHit> {
         let (Test::Listed(lists), Some(message)) = (&self.test, &cx.facts.message) else {
             return Vec::new();
         };
@@ -209,7 +209,7 @@ impl Header {
                 })
             });
             if let Some(hit) = hit {
-                found.push(Listed { hit, line: Some((field.name.clone(), field.occurrence)) });
+                found.push(ListedHit { hit, line: Some((field.name.clone(), field.occurrence)) });
             }
         }
         found

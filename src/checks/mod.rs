@@ -11,6 +11,7 @@
 mod attachment;
 mod fact;
 mod header;
+mod listed;
 mod rate;
 mod score;
 mod tag;
@@ -19,6 +20,7 @@ mod time;
 pub use attachment::Attachment;
 pub use fact::FactCheck;
 pub use header::Header;
+pub use listed::Listed;
 pub use rate::Rate;
 pub use score::Score;
 pub use score::show_score;
@@ -209,7 +211,7 @@ impl Needs {
 
 /// An entry of a list that was matched, for `as_listed`.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct ListedHit {
     pub hit: Hit,
     /// The header line it was: its name, and which of that name, from 1.
     pub line: Option<(String, u32)>,
@@ -343,6 +345,7 @@ macro_rules! checks {
 checks! {
     attachment => Attachment,
     header => Header,
+    listed => Listed,
     rate => Rate,
     score => Score,
     tag => Tag,
@@ -364,7 +367,7 @@ impl AnyCheck {
 
     /// Whether its answer may differ between what is enforced and what is observed.
     pub fn reads_known(&self) -> bool {
-        matches!(self, Self::Score(_) | Self::Tag(_))
+        matches!(self, Self::Listed(_) | Self::Score(_) | Self::Tag(_))
     }
 
     /// Which other facts its values are compared with or looked up by, or its
@@ -374,6 +377,7 @@ impl AnyCheck {
             Self::Attachment(check) => check.reads(),
             Self::Fact(check) => check.reads(),
             Self::Header(check) => check.reads(),
+            Self::Listed(check) => vec![check.key],
             Self::Rate(check) => check.reads(),
             Self::Score(check) => check.reads(),
             Self::Tag(_) | Self::Time(_) => Vec::new(),
@@ -402,8 +406,8 @@ impl AnyCheck {
     /// The entries that this check matched, of lists with such values: of a
     /// header each line that is listed, of several recipients one each, up to
     /// `max`; else one at most.
-    pub fn hits(&self, to: To, cx: &Context<'_>, max: usize) -> Vec<Listed> {
-        let whole = |hit: Hit| Listed { hit, line: None };
+    pub fn hits(&self, to: To, cx: &Context<'_>, max: usize) -> Vec<ListedHit> {
+        let whole = |hit: Hit| ListedHit { hit, line: None };
         match self {
             Self::Fact(check) => check.hits(to, cx, max).into_iter().map(whole).collect(),
             Self::Header(check) => check.lines(Some(to), cx, max),

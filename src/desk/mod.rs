@@ -185,6 +185,7 @@ impl Desk {
             let mut session = session.lock().await;
             self.end_transaction(&mut session, "accept");
         }
+        self.state.sweep(self.clock.now());
     }
 
     /// Short, and never the same twice: microseconds since the start of the

@@ -24,6 +24,7 @@ use crate::metrics::Table;
 use crate::metrics::Verdict as Word;
 use crate::policy::Action;
 use crate::policy::Policy;
+use crate::state::MAX_LISTED_KEYS;
 use crate::verdict::Done;
 use crate::verdict::Effect;
 use crate::verdict::Verdict;
@@ -100,6 +101,8 @@ pub(super) fn sample(desk: &Desk) {
     let stats = desk.state.stats();
     let (entries, evictions) = (stats.keys, stats.evicted);
     desk.metrics.set_table("buckets", Table { entries, capacity: desk.state.capacity() as u64, evictions });
+    let (entries, capacity) = (desk.state.listed_keys() as u64, MAX_LISTED_KEYS as u64);
+    desk.metrics.set_table("listings", Table { entries, capacity, evictions: 0 });
     if let Some(journal) = &desk.journal {
         desk.metrics.set_log_lines_dropped(journal.lines_dropped());
     }

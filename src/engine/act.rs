@@ -6,7 +6,7 @@ use crate::checks::Answered;
 use crate::checks::Bindings;
 use crate::checks::Check as _;
 use crate::checks::Context;
-use crate::checks::Listed;
+use crate::checks::ListedHit;
 use crate::checks::Truth;
 use crate::checks::show_score;
 use crate::facts::Reason;
@@ -99,6 +99,13 @@ impl Acting<'_> {
                 self.score(*change, walk);
                 // They say another score and other reasons now.
                 self.bindings = None;
+                return (true, After::GoOn);
+            }
+            Action::List(listing) => {
+                // Once for the connection or message, not again for each recipient.
+                if self.newly {
+                    walk.listings.push((self.index, listing.clone()));
+                }
                 return (true, After::GoOn);
             }
             _ => {}
@@ -318,7 +325,7 @@ impl Acting<'_> {
     }
 
     /// The entries that the rule's checks matched in lists with such values.
-    fn listed(&self, to: To, walk: &Walk, max: usize) -> Vec<Listed> {
+    fn listed(&self, to: To, walk: &Walk, max: usize) -> Vec<ListedHit> {
         let cx = self.context(walk);
         let checks = self.rule.condition.certain();
         let asking =

@@ -3,6 +3,8 @@
 //! whichever world asks.
 
 use crate::checks::Truth;
+use crate::facts::Fact;
+use crate::facts::Listed;
 use std::cell::RefCell;
 
 /// The answers of the rules of one connection or message, two bits each. The
@@ -62,6 +64,8 @@ fn place(rule: u32) -> (usize, u32) {
 /// and in every pass of one decision.
 #[derive(Debug, Default)]
 pub(super) struct Once {
+    /// In each world; by attribute.
+    pub(super) listed: [Vec<(Fact, Listed)>; 2],
     conditions: RefCell<Asked>,
     guards: RefCell<Asked>,
 }

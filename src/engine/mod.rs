@@ -8,6 +8,7 @@
 mod act;
 mod charge;
 mod direction;
+mod listing;
 mod memo;
 mod rehearse;
 mod size;
@@ -189,6 +190,7 @@ impl Recall {
             message: self.message.marks(world).clone(),
             recipient: Marks::default(),
             recipients,
+            listed: Vec::new(),
         }
     }
 }
@@ -274,7 +276,8 @@ impl Passes {
             return Self { all: walk::walk(ask, World::Enforced, recall, answers, once), enforced: None };
         }
         let all = walk::walk(ask, World::All, recall, answers, once);
-        let differs = all.observed || !recall.worlds_agree();
+        let [enforced, observed] = &once.listed;
+        let differs = all.observed || !recall.worlds_agree() || enforced != observed;
         let enforced = differs.then(|| walk::walk(ask, World::Enforced, recall, answers, once));
         Self { all, enforced }
     }
@@ -309,7 +312,8 @@ impl Passes {
 /// Decides, charges, and remembers in `recall` what holds for later requests.
 pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
     let mut answers = Answers::default();
-    let once = Once::default();
+    let mut once = Once::default();
+    once.listed = listing::listed(&ask, store).await;
     let mut passes = Passes::make(&ask, recall, &answers, &once);
     for round in 0..MAX_ROUNDS {
         let questions = passes.take_questions();
@@ -333,6 +337,9 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         (true, false) => due(&ask, passes.enforced(), passes.observed(ask.policy), recall, &answers),
         _ => Vec::new(),
     };
+    if store.charges {
+        listing::list(&ask, &passes, store).await;
+    }
     remember(&ask, recall, &passes);
     let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
     Decided { due, ..conclude(&ask, passes) }

@@ -23,7 +23,9 @@ use crate::policy::Policy;
 use crate::policy::Step;
 use crate::policy::Trial;
 use crate::state::Nanos;
+use crate::state::NewListing;
 use crate::state::State;
+use crate::values::canonical_key;
 use crate::yaml::Place;
 use mail::Mail;
 use outcome::Outcome;
@@ -39,6 +41,9 @@ const START: Nanos = 1_800_000_000 * 1_000_000_000;
 
 /// Keys of limits in one test: as many as it can send mails.
 const MAX_KEYS: usize = 1_000_000;
+
+/// What a test gives as listed stays so until it is over.
+const LISTED_FOR: Duration = Duration::from_secs(10 * 366 * 86_400);
 
 /// The store is in memory and answers at once.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -230,6 +235,7 @@ impl Sending<'_> {
         for world in World::BOTH {
             recall.connection.set_marks(world, mail.marks.clone());
         }
+        self.list(mail, &facts).await;
         let mut outcome = Outcome::new(mail);
         let mut accepted = Vec::new();
         for recipient in &mail.recipients {
@@ -254,6 +260,17 @@ impl Sending<'_> {
         let decided = self.decide(Stage::Message, &facts, &mut recall).await;
         outcome.take(decided, Stage::Message, self.set.policy);
         outcome
+    }
+
+    /// Puts the keys on the lists that the test says.
+    async fn list(&self, mail: &Mail, facts: &Facts) {
+        for key in self.set.policy.listed_by.iter().filter_map(|fact| canonical_key(facts, *fact)) {
+            for reason in &mail.listed {
+                let new =
+                    NewListing { key: &key, reason, periods: &[LISTED_FOR], by: "test", observed: false };
+                self.state.list(new, self.now).await;
+            }
+        }
     }
 
     async fn decide(&self, stage: Stage, facts: &Facts, recall: &mut Recall) -> Decided {

@@ -412,3 +412,42 @@ async fn what_another_rule_refuses_is_not_counted_by_a_limit_that_refuses_nothin
     bench.now += 61 * 60 * 1_000_000_000;
     assert_eq!(bench.mail("sender=s@b.test recipient=a@b.test").await.0, "accept");
 }
+
+const LISTING: &str = "rules:
+  - {name: liar, when: {helo_name: me}, then: [{list: {key: client_address, reason: liar, for: 1h}}, reject]}
+  - {name: seen, when: {listed: {key: client_address, reason: liar}}, then: {defer: \"{reason} until {until}\"}}
+";
+
+#[tokio::test]
+async fn what_refuses_also_lists_and_another_connection_shows_it() {
+    let mut bench = Bench::new(LISTING);
+    let (liar, other) =
+        ("client_address=192.0.2.1 recipient=a@b.test", "client_address=192.0.2.2 recipient=a@b.test");
+    assert_eq!(bench.mail(&format!("helo_name=me {liar}")).await, ("reject", "reject"));
+    assert_eq!(bench.mail(other).await, ("accept", "accept"));
+    bench.recall = Recall::default();
+    let decided = bench.ask(Stage::Rcpt, liar, true).await;
+    let Some((_, refusal)) = decided.verdict.refusal else { panic!("refused") };
+    assert_eq!(refusal.text(), "450 4.7.1 liar until 2027-01-15 09:00 UTC");
+    bench.now += 3_600 * 1_000_000_000;
+    assert_eq!(bench.mail(liar).await, ("accept", "accept"));
+}
+
+#[tokio::test]
+async fn what_a_rule_in_observe_lists_would_be_refused() {
+    let mut bench = Bench::new(&LISTING.replace("name: liar,", "name: liar, mode: observe,"));
+    let liar = "client_address=192.0.2.1 recipient=a@b.test";
+    assert_eq!(bench.mail(&format!("helo_name=me {liar}")).await, ("accept", "reject"));
+    assert_eq!(bench.mail(liar).await, ("accept", "defer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn listings_that_nobody_tells_are_unknown() {
+    let mut bench = Bench::new(
+        "rules:\n  - {name: seen, on_unknown: defer, when: {listed: {key: client_address}}, then: reject}",
+    );
+    bench.state = State::stuck();
+    assert_eq!(bench.mail("client_address=192.0.2.1 recipient=a@b.test").await, ("defer", "defer"));
+    // Without the key there is nothing to ask.
+    assert_eq!(bench.mail("recipient=a@b.test").await, ("accept", "accept"));
+}

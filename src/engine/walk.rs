@@ -15,6 +15,7 @@ use crate::checks::Truth;
 use crate::facts::Known;
 use crate::facts::Scope;
 use crate::facts::Stage;
+use crate::policy::Listing;
 use crate::policy::Mode;
 use crate::policy::OnUnknown;
 use crate::policy::Rule;
@@ -28,6 +29,8 @@ pub(super) struct Walk {
     /// Rules whose limit would let the mail through, were nothing else in the way.
     pub passed: Vec<u32>,
     pub questions: Vec<(u32, Question)>,
+    /// What rules put on a timed list: who, and which of its actions.
+    pub listings: Vec<(u32, Listing)>,
     /// Answers that hold for the connection.
     pub connection: Asked,
     /// Answers that hold for the message.
@@ -67,8 +70,9 @@ enum Manner {
 }
 
 pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers, once: &Once) -> Walk {
+    let known = Known { listed: once.listed[world as usize].clone(), ..recall.known(world, ask.stage) };
     let mut walk = Walk {
-        known: recall.known(world, ask.stage),
+        known,
         connection: recall.connection.asked(world).clone(),
         message: recall.message.asked(world).clone(),
         ..Walk::default()

@@ -1,6 +1,7 @@
 //! What the rules above have found out: tags and points, each belonging to the
 //! connection, the message or one recipient.
 
+use super::Fact;
 use super::Scope;
 
 /// A tag's number within one policy.
@@ -33,6 +34,22 @@ impl Marks {
     }
 }
 
+/// What the value of an attribute is listed for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    pub key: String,
+    /// None: nobody could say in time.
+    pub reasons: Option<Vec<Suspicion>>,
+}
+
+/// One reason of a timed listing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Suspicion {
+    pub reason: String,
+    /// Nanoseconds since 1970.
+    pub until: u64,
+}
+
 /// The marks that hold where a rule is asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Known {
@@ -42,6 +59,8 @@ pub struct Known {
     pub recipient: Marks,
     /// At `data` and `message`: of each accepted recipient.
     pub recipients: Vec<Marks>,
+    /// Of each attribute that a rule asks about and that the mail has.
+    pub listed: Vec<(Fact, Listed)>,
 }
 
 impl Known {

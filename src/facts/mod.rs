@@ -11,8 +11,10 @@ mod table;
 
 pub use delegation::Attribute;
 pub use known::Known;
+pub use known::Listed;
 pub use known::Marks;
 pub use known::Reason;
+pub use known::Suspicion;
 pub use known::TagId;
 pub use milter::Macros;
 pub use milter::MilterFacts;

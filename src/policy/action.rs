@@ -2,9 +2,11 @@
 //! is said of it in the documents.
 
 use super::template::Template;
+use crate::facts::Fact;
 use crate::facts::Stage;
 use crate::facts::TagId;
 use crate::lists::Pattern;
+use std::time::Duration;
 
 /// One action, in the order of the documents.
 #[derive(Clone, Debug)]
@@ -21,6 +23,7 @@ pub enum Action {
     Filter(String),
     FirstOf(Vec<Self>),
     Hold(Template),
+    List(Listing),
     Log(Template),
     Permit,
     Redirect(String),
@@ -29,6 +32,15 @@ pub enum Action {
     ReplaceBody(Template),
     Score(Change),
     Tag(Vec<TagId>),
+}
+
+/// What is put on a timed list.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Listing {
+    pub key: Fact,
+    pub reason: String,
+    /// For the first time, the second, and so on; never empty.
+    pub periods: Vec<Duration>,
 }
 
 /// A header field that is added.
@@ -168,6 +180,14 @@ const ACTIONS: &[ActionInfo] = &[
     info("replace_body", false, Message, "–", "replace", "Another body for the message; its header stays."),
     info("tag", false, Connect, "–", "–", "A word, or several, for rules below and for the other protocol."),
     info("score", false, Connect, "–", "–", "Points, or `as_listed` for what a list `to: number` says."),
+    info(
+        "list",
+        false,
+        Connect,
+        "–",
+        "–",
+        "`{key: ATTRIBUTE, reason: WORD, for: TIME}` puts the key on a timed list, which the check `listed` asks; `for: [1h, 4h, 24h]` takes longer for each repeat. Also where the rule then refuses.",
+    ),
     info("log", false, Connect, "WARN", "–", "A line in the log, ours and Postfix's."),
     info(
         "as_listed",
@@ -210,6 +230,7 @@ impl Action {
             Self::Filter(_) => "filter",
             Self::FirstOf(_) => "first_of",
             Self::Hold(_) => "hold",
+            Self::List(_) => "list",
             Self::Log(_) => "log",
             Self::Permit => "permit",
             Self::Redirect(_) => "redirect",
@@ -264,6 +285,7 @@ impl Action {
             | Self::ChangeSender(_)
             | Self::Filter(_)
             | Self::FirstOf(_)
+            | Self::List(_)
             | Self::Permit
             | Self::Redirect(_)
             | Self::RemoveHeader(_)

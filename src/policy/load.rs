@@ -420,6 +420,14 @@ fn arrange(policy: &mut Policy) {
         wants = wants.join(rule.condition.needs()).join(policy.files[rule.file].guard.needs());
         edits |= rule.actions.iter().any(super::Action::edits_headers);
         policy.observes |= rule.mode == Mode::Observe;
+        for condition in [&rule.condition, &policy.files[rule.file].guard] {
+            condition.each_check(&mut |check| match check {
+                AnyCheck::Listed(listed) if !policy.listed_by.contains(&listed.key) => {
+                    policy.listed_by.push(listed.key);
+                }
+                _ => {}
+            });
+        }
     }
     policy.milter = super::MilterWants {
         // To change or remove a field one must know which there are.

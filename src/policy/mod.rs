@@ -15,6 +15,7 @@ mod trial;
 
 pub use action::Action;
 pub use action::Change;
+pub use action::Listing;
 pub use action::ReplyText;
 pub use condition::Condition;
 pub use load::Loaded;
@@ -31,6 +32,7 @@ pub use trial::Trial;
 pub use action::reference;
 
 use crate::checks::Rate;
+use crate::facts::Fact;
 use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::facts::TagId;
@@ -54,6 +56,8 @@ pub struct Policy {
     pub milter: MilterWants,
     /// Whether there is any difference between what is enforced and what is observed.
     pub observes: bool,
+    /// The attributes by which timed listings are asked.
+    pub listed_by: Vec<Fact>,
 }
 
 /// What the loaded rules want of a message.

@@ -421,6 +421,7 @@ pub(super) fn only_observed(policy: &Policy) -> Vec<Remark> {
             }
             let names: Vec<_> = giving.iter().map(|other| format!("`{}`", other.name)).collect();
             let what = match check.tags() {
+                [] if matches!(check, AnyCheck::Listed(_)) => "the listing".to_owned(),
                 [] => "the score".to_owned(),
                 tags => {
                     let names: Vec<_> =
@@ -445,6 +446,9 @@ fn gives(rule: &Rule, check: &AnyCheck) -> bool {
     for action in &rule.actions {
         action.each(&mut |action| {
             found |= match action {
+                Action::List(listing) => {
+                    matches!(check, AnyCheck::Listed(asked) if asked.asks_for(listing.key, &listing.reason))
+                }
                 Action::Score(_) => matches!(check, AnyCheck::Score(_)),
                 Action::Tag(tags) => tags.iter().any(|tag| check.tags().contains(tag)),
                 _ => false,

@@ -3,6 +3,7 @@
 use super::action::Action;
 use super::action::Addition;
 use super::action::Change;
+use super::action::Listing;
 use super::action::ReplyText;
 use super::action::words;
 use super::template::Template;
@@ -10,12 +11,17 @@ use crate::facts::TagId;
 use crate::lists::Pattern;
 use crate::lists::Subject;
 use crate::near::did_you_mean;
+use crate::quantity::parse_duration;
 use crate::values::Loader;
 use crate::values::number;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use crate::yaml::Place;
 use crate::yaml::Value;
+use std::time::Duration;
+
+/// A suspicion that lasts longer belongs into a list's file.
+const LONGEST_LISTING: Duration = Duration::from_secs(366 * 86_400);
 
 /// Old words and what to say instead.
 const INSTEAD: &[(&str, &str)] = &[
@@ -135,6 +141,7 @@ fn read_one(entry: &Entry, is_bare: bool, around: Around<'_>, cx: &mut Loader<'_
         "filter" => filter(node, cx).map(Action::Filter),
         "first_of" => first_of(node, around, cx).map(Action::FirstOf),
         "hold" => text(node, word, around, cx).map(Action::Hold),
+        "list" => listing(node, cx).map(Action::List),
         "log" => text(node, word, around, cx).map(Action::Log),
         "redirect" => address(node, word, cx).map(Action::Redirect),
         "reject" => reply(node, Class::Permanent, word, around, cx).map(Action::Reject),
@@ -300,6 +307,36 @@ fn first_of(node: &Node, around: Around<'_>, cx: &mut Loader<'_>) -> Option<Vec<
         return None;
     }
     Some(actions.into_iter().map(|(action, _)| action).collect())
+}
+
+fn listing(node: &Node, cx: &mut Loader<'_>) -> Option<Listing> {
+    let Some(entries) = node.as_map() else {
+        cx.mistake(node.place, "`list` needs {key: ATTRIBUTE, reason: WORD, for: TIME}");
+        return None;
+    };
+    let fine = cx.only_keys(entries, &["key", "reason", "for"], "list");
+    let (Some(key), Some(reason), Some(periods)) = (node.get("key"), node.get("reason"), node.get("for"))
+    else {
+        cx.mistake(node.place, "`list` needs key, reason and for");
+        return None;
+    };
+    let key = cx.key_fact(key);
+    let reason = cx.word(reason, "a reason").map(str::to_owned);
+    let mut each = Vec::new();
+    for item in cx.some_items(periods, "for")? {
+        let text = cx.text(item, "a time")?;
+        match parse_duration(text)
+            .filter(|period| (Duration::from_secs(1)..=LONGEST_LISTING).contains(period))
+        {
+            Some(period) => each.push(period),
+            None => {
+                cx.mistake(item.place, format!("`{text}` is not a time such as 4h, from 1s to 366d"));
+                return None;
+            }
+        }
+    }
+    fine.then_some(())?;
+    Some(Listing { key: key?, reason: reason?, periods: each })
 }
 
 fn score(node: &Node, cx: &mut Loader<'_>) -> Option<Change> {

@@ -51,6 +51,8 @@ pub struct Given {
     pub recipients: Option<Vec<String>>,
     pub tags: Vec<String>,
     pub score: Option<f64>,
+    /// Reasons for which every key that is asked about is listed.
+    pub listed: Vec<String>,
     /// Lines such as `Subject: hi`.
     pub headers: Option<Vec<String>>,
     /// File names.
@@ -189,13 +191,15 @@ impl Given {
             "body" => self.body = cx.text(node, "body").map(str::to_owned),
             "message" => self.message = cx.text(node, "message").map(|file| (file.to_owned(), node.place)),
             "tag" => self.tags = texts(node, "a tag", cx).unwrap_or_default(),
+            "listed" => self.listed = texts(node, "a reason", cx).unwrap_or_default(),
             "score" => self.score = crate::values::number(node, "score", cx),
             "client" => cx.mistake(entry.key_place, "give client_address and client_name"),
             name => match Fact::named(name) {
                 Some(fact) => self.fact(fact, node, cx),
                 None => {
                     let known = Fact::all().map(Fact::name);
-                    let others = ["recipients", "headers", "attachments", "body", "message", "tag", "score"];
+                    let others =
+                        ["recipients", "headers", "attachments", "body", "message", "tag", "score", "listed"];
                     let hint = did_you_mean(name, known.chain(others));
                     cx.mistake(entry.key_place, format!("nothing `{name}` to be given{hint}"));
                 }
@@ -232,6 +236,7 @@ impl Given {
     pub fn add(&mut self, later: &Self) {
         self.facts.extend(later.facts.iter().cloned());
         self.tags.extend(later.tags.iter().cloned());
+        self.listed.extend(later.listed.iter().cloned());
         self.score = later.score.or(self.score);
         // One recipient is a list of one, so the later of the two words counts.
         if later.recipients.is_some() {

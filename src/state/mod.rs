@@ -17,6 +17,7 @@ mod buckets;
 mod clock;
 mod entry;
 mod limits;
+mod listings;
 mod shard;
 mod strict;
 mod tokens;
@@ -26,8 +27,12 @@ pub use clock::Nanos;
 pub use limits::Limits;
 pub use limits::MAX_WINDOWS;
 pub use limits::Window;
+pub use listings::Listing;
+pub use listings::MAX_LISTED_KEYS;
+pub use listings::NewListing;
 
 use buckets::Table;
+use listings::Listings;
 use std::time::Duration;
 
 /// Whether `n` more of `key` keep within `limits`, or that they are to be counted.
@@ -83,6 +88,7 @@ pub struct Stats {
 #[derive(Debug)]
 pub struct State {
     table: Table,
+    listings: Listings,
     #[cfg(test)]
     stuck: bool,
 }
@@ -92,6 +98,7 @@ impl State {
     pub fn in_memory(max_keys: usize) -> Self {
         Self {
             table: Table::new(max_keys),
+            listings: Listings::new(MAX_LISTED_KEYS),
             #[cfg(test)]
             stuck: false,
         }
@@ -100,7 +107,7 @@ impl State {
     /// A store that has gone away: nothing is ever answered.
     #[cfg(test)]
     pub fn stuck() -> Self {
-        Self { table: Table::new(1), stuck: true }
+        Self { table: Table::new(1), listings: Listings::new(1), stuck: true }
     }
 
     /// What [`admit`](Self::admit) would say of each question alone; charges nothing.
@@ -124,6 +131,28 @@ impl State {
     pub async fn charge(&self, charges: &[Charge<'_>], now: Nanos) {
         self.reached().await;
         self.table.charge(charges, now);
+    }
+
+    /// What each of the keys is listed for.
+    pub async fn listed(&self, keys: &[&str], now: Nanos) -> Vec<Vec<Listing>> {
+        self.reached().await;
+        keys.iter().map(|key| self.listings.of(key, now)).collect()
+    }
+
+    /// Lists a key, or keeps it listed for longer; false when there is no room.
+    pub async fn list(&self, new: NewListing<'_>, now: Nanos) -> bool {
+        self.reached().await;
+        self.listings.add(new, now)
+    }
+
+    /// Forgets listings that are over. To be called now and then.
+    pub fn sweep(&self, now: Nanos) {
+        self.listings.sweep(now);
+    }
+
+    /// How many keys are listed, or remembered to have been.
+    pub fn listed_keys(&self) -> usize {
+        self.listings.len()
     }
 
     /// How many keys it holds at most.

@@ -62,6 +62,28 @@ impl Loader<'_> {
         self.text(node, what)
     }
 
+    /// A word that stands in logs and texts as it is.
+    pub fn word<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
+        let text = self.text(node, what)?;
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        if text.is_empty() || text.len() > 64 || !plain {
+            let message = format!("`{text}` is not {what}: up to 64 letters, digits, `_`, `-` and `.`");
+            self.mistake(node.place, message);
+            return None;
+        }
+        Some(text)
+    }
+
+    /// The fact that a value names, where it is to tell one from another.
+    pub fn key_fact(&mut self, node: &Node) -> Option<Fact> {
+        let fact = self.fact(node, "`key`")?;
+        if fact == Fact::Client {
+            self.mistake(node.place, "`client` is several things at once: say client_address or client_name");
+            return None;
+        }
+        Some(fact)
+    }
+
     /// The fact that a value names.
     pub fn fact(&mut self, node: &Node, what: &str) -> Option<Fact> {
         let name = self.text(node, what)?;

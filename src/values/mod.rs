@@ -1,12 +1,14 @@
 //! How a condition's value is written, and whether a fact fits it: texts by
 //! their form, numbers, words. Shared by all checks.
 
+mod key;
 mod loader;
 mod lookup;
 mod number;
 mod text;
 mod words;
 
+pub use key::canonical_key;
 pub use loader::Loader;
 pub use loader::empty;
 pub use lookup::Lookup;

@@ -21,6 +21,7 @@ mod postfix_early;
 mod postfix_examples;
 mod postfix_hostile;
 mod postfix_joined;
+mod postfix_listed;
 mod postfix_local;
 mod postfix_login;
 mod postfix_message;

@@ -49,6 +49,8 @@ pub(super) struct Mail {
     pub(super) facts: Facts,
     pub(super) recipients: Vec<String>,
     pub(super) marks: Marks,
+    /// The reasons for which its keys are listed.
+    pub(super) listed: Vec<String>,
     message: Arc<Message>,
     /// How many of the message's fields are the test's own; those behind them
     /// only hold the attachments together.
@@ -85,7 +87,15 @@ impl Mail {
         let message = Arc::new(Message::from_eml(&eml));
         let fields = fields.unwrap_or(message.headers().len());
         let marks = marks(given, policy);
-        Ok(Self { facts, recipients, marks, message, fields, given: given.facts.clone() })
+        Ok(Self {
+            facts,
+            recipients,
+            marks,
+            listed: given.listed.clone(),
+            message,
+            fields,
+            given: given.facts.clone(),
+        })
     }
 
     /// What tells this sending from the others of its test.

@@ -62,7 +62,7 @@ impl Outcome {
             for action in
                 policy.rules.get(hit.rule as usize).map(|rule| rule.actions.as_slice()).unwrap_or(&[])
             {
-                if let Action::Accept | Action::Score(_) | Action::Tag(_) = action {
+                if let Action::Accept | Action::List(_) | Action::Score(_) | Action::Tag(_) = action {
                     self.act(hit.rule, action.word(), None);
                 }
             }
