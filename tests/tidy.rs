@@ -67,7 +67,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "checks", "config", "decision", "desk", "engine", "facts", "journal", "listen", "lists",
-            "message", "metrics", "names", "policy", "reply", "state", "values", "verdict", "wire", "yaml",
+            "message", "metrics", "names", "policy", "quantity", "reply", "state", "values", "verdict",
+            "wire", "yaml",
         ],
     ),
 ];

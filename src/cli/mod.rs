@@ -2,7 +2,9 @@
 //! plain text, wherever it goes.
 
 mod check;
+mod control;
 mod explain;
+mod listed;
 mod serve;
 
 use clap::CommandFactory as _;
@@ -61,6 +63,18 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Shows and changes what the running daemon has listed for a time.
+    ///
+    /// Rules list with the action `list` and ask with the check `listed`. The daemon is
+    /// found by `control:` of its file. Exit code 1: there was nothing to take off.
+    #[command(verbatim_doc_comment)]
+    Listed {
+        #[command(subcommand)]
+        listed: listed::Listed,
+        /// The daemon's file.
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -104,6 +118,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain { config, message, format } => {
             explain::run(config.as_deref(), message.as_deref(), format).into()
         }
+        Command::Listed { listed, config } => listed::run(listed, config.as_deref()).into(),
     }
 }
 
@@ -152,7 +167,7 @@ mod tests {
     #[test]
     fn every_command_is_in_the_reference() {
         let page = reference();
-        for name in ["serve", "check", "explain"] {
+        for name in ["serve", "check", "explain", "listed"] {
             assert!(page.contains(&format!("Usage: gatepost {name}")), "{page}");
         }
     }

@@ -16,6 +16,7 @@ use crate::listen::ListenStats;
 use crate::listen::Service;
 use crate::listen::Shutdown;
 use crate::listen::Stopper;
+use crate::listen::control::Control;
 use crate::listen::delegation;
 use crate::listen::http;
 use crate::listen::milter;
@@ -198,6 +199,11 @@ async fn serve(
             Interface::Milter => tasks.spawn(milter::serve(listener, service)),
         };
     }
+    if let Some(path) = &config.control {
+        let control = Control::bind(path).await.map_err(Trouble::World)?;
+        tracing::info!(path = %path.display(), "listening for the command line");
+        tasks.spawn(control.serve(Arc::clone(&desk), shutdown.clone()));
+    }
     metrics.reloaded(Reload::Ok, Timestamp::now());
     tracing::info!(rules, "ready; counters are kept in memory and begin anew with each start");
     ready.store(true, Relaxed);
@@ -286,6 +292,7 @@ impl Daemon {
         let now = &self.started_with;
         let same_sockets =
             config.policy == now.policy && config.milter == now.milter && config.http == now.http;
+        let same_sockets = same_sockets && config.control == now.control;
         let same = same_sockets && config.deadline == now.deadline && config.state == now.state;
         if !same || config.log != now.log {
             tracing::warn!("sockets, deadlines, the size of tables and the log change only with a restart");

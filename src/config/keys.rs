@@ -110,6 +110,12 @@ pub(super) const KEYS: &[Key] = &[
         sentence: "Where to listen. What it tells is not secret, but it needs no stranger.",
     },
     Key {
+        path: "control",
+        takes: "`unix:/PATH`",
+        default: "",
+        sentence: "Where `gatepost listed` finds the running daemon. Only root and the daemon's own user are answered.",
+    },
+    Key {
         path: "policy_dir",
         takes: "a path",
         default: "policy.d",

@@ -66,6 +66,7 @@ pub(super) fn config(written: Written, folder: &Path, mistakes: &mut Mistakes) -
         policy,
         milter,
         http: written.http.and_then(|text| reader.http(&text)),
+        control: written.control.and_then(|text| reader.control(&text)),
         policy_dir: reader.folder(&written.policy_dir, folder),
         enforce: reader.selectors(&written.enforce, "enforce"),
         disable: reader.selectors(&written.disable, "disable"),
@@ -211,6 +212,22 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn control(&mut self, text: &Text) -> Option<PathBuf> {
+        let path = match address(&text.text) {
+            Ok(Address::Unix(path)) => path,
+            Ok(Address::Inet(_)) => {
+                self.wrong(text, "`control` is a unix socket, such as unix:/run/gatepost/control.sock: who asks must be known");
+                return None;
+            }
+            Err(why) => {
+                self.wrong(text, why);
+                return None;
+            }
+        };
+        self.take(text, &Address::Unix(path.clone()), "control");
+        Some(path)
     }
 
     fn folder(&mut self, text: &Text, folder: &Path) -> PathBuf {

@@ -31,6 +31,8 @@ pub struct Config {
     pub milter: Vec<MilterListener>,
     /// None when there is to be no endpoint.
     pub http: Option<SocketAddr>,
+    /// The socket on which the running daemon can be asked; None for none.
+    pub control: Option<PathBuf>,
     /// Joined to the folder of the file.
     pub policy_dir: PathBuf,
     pub enforce: Vec<Selector>,

@@ -108,7 +108,15 @@ fn each_mistake_has_its_text() {
         ("state: {dir: /x}", "1:9: no key `dir`; here may stand max_keys"),
         (
             "dns: {}",
-            "1:1: no key `dns`; here may stand listen, policy_dir, enforce, disable, local, state, deadline, log",
+            "1:1: no key `dns`; here may stand listen, control, policy_dir, enforce, disable, local, state, deadline, log",
+        ),
+        (
+            "control: inet:127.0.0.1:5",
+            "1:10: `control` is a unix socket, such as unix:/run/gatepost/control.sock: who asks must be known",
+        ),
+        (
+            "listen: {policy: [\"unix:/run/x\"]}\ncontrol: unix:/run/x",
+            "2:10: unix:/run/x is already taken by `listen.policy` in line 1; give each listener its own",
         ),
         ("listen: {http: {token_file: /x}}", "1:17: no key `token_file`; here may stand address"),
         (

@@ -37,6 +37,7 @@ pub(super) struct Written {
     pub(super) milter: Vec<WrittenListener>,
     /// None for `http: none`.
     pub(super) http: Option<Text>,
+    pub(super) control: Option<Text>,
     pub(super) policy_dir: Text,
     pub(super) enforce: Vec<Text>,
     pub(super) disable: Vec<Text>,
@@ -72,6 +73,7 @@ impl Written {
             policy: reader.listeners(listen, "listen.policy"),
             milter: reader.listeners(listen, "listen.milter"),
             http: reader.http(listen),
+            control: reader.given_text(top, "control"),
             policy_dir: reader.text(top, "policy_dir"),
             enforce: reader.texts(top, "enforce"),
             disable: reader.texts(top, "disable"),

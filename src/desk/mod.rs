@@ -5,6 +5,7 @@
 //! `sessions`, how large one may get in `session`. A decision is made under the
 //! session's lock: Postfix asks one thing at a time, whoever does not waits.
 
+mod control;
 mod delegation;
 mod envelope;
 mod milter;
@@ -14,6 +15,7 @@ mod session;
 mod sessions;
 
 pub use crate::facts::Macros;
+pub use crate::state::Listing;
 pub use milter::MilterSession;
 
 use crate::config::Decides;

@@ -1,6 +1,7 @@
 //! Sockets: what is accepted, what bounds it, and how it ends. Here are the
 //! types the listeners share; the work is in the files below.
 
+pub mod control;
 pub mod delegation;
 pub mod http;
 pub mod milter;

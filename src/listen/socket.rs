@@ -287,7 +287,7 @@ fn explain(address: &Address, error: &io::Error) -> String {
 
 /// Bound beside its place, given its mode and group, then moved there: nobody
 /// can connect before the mode is right, and a stale file goes in the same step.
-async fn bind_unix(path: &Path, access: &Access) -> Result<(UnixListener, SocketFile), String> {
+pub(super) async fn bind_unix(path: &Path, access: &Access) -> Result<(UnixListener, SocketFile), String> {
     let address = Address::Unix(path.to_owned());
     refuse_living(path, &address).await?;
     let mut beside = path.as_os_str().to_owned();
@@ -355,7 +355,7 @@ fn group_id(group: &str) -> Result<u32, String> {
 
 /// The file of a unix socket: removed at the end, if it is still ours.
 #[derive(Debug)]
-struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,

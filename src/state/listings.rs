@@ -129,6 +129,30 @@ impl Listings {
         listings.iter().filter(|listing| listing.holds(true, now)).cloned().collect()
     }
 
+    /// Takes a key off its lists, or one of them; how many listings went. Repeats are
+    /// forgotten with them.
+    pub(super) fn remove(&self, key: &str, reason: Option<&str>, now: Nanos) -> usize {
+        let mut keys = self.keys.lock();
+        let Some(listings) = keys.get_mut(cut(key)) else {
+            return 0;
+        };
+        let is_meant = |listing: &Listing| reason.is_none_or(|reason| listing.reason == reason);
+        let removed = listings.iter().filter(|listing| is_meant(listing) && listing.holds(true, now)).count();
+        listings.retain(|listing| !is_meant(listing));
+        removed
+    }
+
+    /// Everything that is listed, by key.
+    pub(super) fn all(&self, now: Nanos) -> Vec<(String, Listing)> {
+        let keys = self.keys.lock();
+        let each = keys.iter().flat_map(|(key, listings)| listings.iter().map(move |listing| (key, listing)));
+        let holding = each.filter(|(_, listing)| listing.holds(true, now));
+        let mut all: Vec<_> = holding.map(|(key, listing)| (key.to_string(), listing.clone())).collect();
+        drop(keys);
+        all.sort_by(|(one, a), (other, b)| (one, &a.reason).cmp(&(other, &b.reason)));
+        all
+    }
+
     /// Forgets what is over and no repeat of which would count.
     pub(super) fn sweep(&self, now: Nanos) {
         forget(&mut self.keys.lock(), now);
@@ -223,6 +247,26 @@ mod tests {
         assert_eq!((listings.of("a", later).len(), listings.of("c", later).len()), (0, 1));
         listings.sweep(later + 100 * HOUR);
         assert_eq!(listings.len(), 0);
+    }
+
+    #[test]
+    fn a_key_is_taken_off_one_list_or_all() {
+        let listings = Listings::new(10);
+        for (key, reason) in [("b", "bot"), ("a", "virus"), ("a", "bot")] {
+            assert!(listings.add(new(key, reason), NOW));
+        }
+        let names = |listings: &Listings| {
+            let all = listings.all(NOW).into_iter();
+            all.map(|(key, listing)| format!("{key} {}", listing.reason)).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&listings), ["a bot", "a virus", "b bot"]);
+        assert_eq!(listings.remove("a", Some("virus"), NOW), 1);
+        assert_eq!(listings.remove("a", Some("virus"), NOW), 0);
+        assert_eq!(listings.remove("b", None, NOW), 1);
+        assert_eq!(names(&listings), ["a bot"]);
+        // Not a second time: the operator has looked at it.
+        assert!(listings.add(new("b", "bot"), NOW + 1));
+        assert_eq!(listings.of("b", NOW + 1)[0].times, 1);
     }
 
     #[test]

@@ -145,6 +145,18 @@ impl State {
         self.listings.add(new, now)
     }
 
+    /// Takes a key off its lists, or one of them; how many listings went.
+    pub async fn unlist(&self, key: &str, reason: Option<&str>, now: Nanos) -> usize {
+        self.reached().await;
+        self.listings.remove(key, reason, now)
+    }
+
+    /// Everything that is listed, by key.
+    pub async fn all_listed(&self, now: Nanos) -> Vec<(String, Listing)> {
+        self.reached().await;
+        self.listings.all(now)
+    }
+
     /// Forgets listings that are over. To be called now and then.
     pub fn sweep(&self, now: Nanos) {
         self.listings.sweep(now);

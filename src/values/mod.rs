@@ -9,6 +9,7 @@ mod text;
 mod words;
 
 pub use key::canonical_key;
+pub use key::canonical_text;
 pub use loader::Loader;
 pub use loader::empty;
 pub use lookup::Lookup;

@@ -1,5 +1,6 @@
 //! Bytes to frames and back, without any I/O of its own.
 
+pub mod control;
 pub mod delegation;
 pub mod milter;
 pub mod milter_answer;

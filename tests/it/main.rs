@@ -13,6 +13,7 @@
     reason = "a test or bench that can't go on says so and ends"
 )]
 
+mod control;
 mod faults;
 mod miltertest;
 mod policies;

@@ -8,6 +8,7 @@ use super::within;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::ExitStatus;
@@ -51,7 +52,9 @@ impl Gatepost {
         let mode = if sockets == Sockets::Unix { ", mode: \"0666\"" } else { "" };
         let config = format!(
             "listen:\n  policy: [{{address: \"{policy}\"{mode}}}]\n  milter: [{{address: \"{milter}\"{mode}}}]\n  \
-             http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: policy.d\n{more}\n"
+             http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: policy.d\n\
+             control: \"unix:{}/control\"\n{more}\n",
+            dir.path().display()
         );
         Self::run(dir, files, &config, policy, milter, http)
     }
@@ -127,6 +130,25 @@ impl Gatepost {
             }
             http::get(self.http, "/readyz").filter(|(status, _)| *status == 200)
         });
+    }
+
+    /// The control socket, where `start` made one.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.dir.path().join("control")
+    }
+
+    /// Runs another command of the program with the same configuration: exit code,
+    /// what it says, what it complains of.
+    pub(crate) fn command(&self, words: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .args(words)
+            .arg("--config")
+            .arg(self.dir.path().join("gatepost.yaml"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
     /// All it has written so far.

@@ -1,0 +1,100 @@
+//! What the command line and the running daemon say to each other on the control
+//! socket: one request as a line of JSON, then answers, a line each, the last of
+//! which ends it.
+//!
+//! Only root and the daemon's own user are heard; a line is bounded all the same.
+
+use serde::Deserialize;
+use serde::Serialize;
+
+/// A key and a reason are far below.
+pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "ask", deny_unknown_fields)]
+pub enum Request {
+    /// Puts a key on a timed list.
+    ListedAdd { key: String, reason: String, seconds: u64 },
+    /// Takes it off all of them, or one.
+    ListedDel { key: String, reason: Option<String> },
+    /// What a key, or everything, is listed for.
+    ListedShow { key: Option<String> },
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "answer")]
+pub enum Answer {
+    Listed(ListedRow),
+    /// The last: how many were changed or shown.
+    Done {
+        count: u64,
+    },
+    /// The last: why nothing was done.
+    Refused {
+        why: String,
+    },
+}
+
+/// Times are seconds since 1970.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ListedRow {
+    pub key: String,
+    pub reason: String,
+    pub by: String,
+    pub since: u64,
+    pub until: u64,
+    /// Which time in a row.
+    pub times: u32,
+    /// Holds for rules in observe alone.
+    pub observed: bool,
+}
+
+/// A line, with its end.
+pub fn line(message: &impl Serialize) -> String {
+    // Texts and numbers can always be written.
+    let mut line = serde_json::to_string(message).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+/// The message in a line; what is wrong with it if it is none.
+pub fn read<'l, T: Deserialize<'l>>(line: &'l str) -> Result<T, String> {
+    serde_json::from_str(line.trim_end()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_they_were_written() {
+        for request in [
+            Request::ListedAdd { key: "a b\n\"c".into(), reason: "x".into(), seconds: 5 },
+            Request::ListedDel { key: "a".into(), reason: None },
+            Request::ListedShow { key: Some("ü".into()) },
+        ] {
+            let line = line(&request);
+            assert_eq!(line.matches('\n').count(), 1);
+            assert_eq!(read::<Request>(&line), Ok(request));
+        }
+        let row = ListedRow {
+            key: "k".into(),
+            reason: "r".into(),
+            by: "b".into(),
+            since: 1,
+            until: 2,
+            times: 3,
+            observed: true,
+        };
+        for answer in [Answer::Listed(row), Answer::Done { count: 7 }, Answer::Refused { why: "no".into() }] {
+            assert_eq!(read::<Answer>(&line(&answer)), Ok(answer));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_told() {
+        for text in ["", "{}", "[]", "{\"ask\":\"listed_all\"}", "{\"ask\":\"listed_show\",\"kee\":\"x\"}"] {
+            assert!(read::<Request>(text).is_err(), "{text}");
+        }
+    }
+}
