@@ -6,18 +6,22 @@
 //! strangers of one network are limited together.
 
 use super::Answer;
+use super::Answers;
 use super::Charge;
 use super::Question;
 use super::Stats;
 use super::clock::Nanos;
-use super::entry::Entry;
+use super::holds::Part;
+use super::limits::Limits;
+use super::plain::Uses;
 use super::shard::KeyRef;
 use super::shard::Shard;
+use super::slots::Slot;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
-use std::collections::BTreeMap;
-use std::hash::BuildHasher;
+use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -30,11 +34,13 @@ const KEYS_PER_SHARD: usize = 1_024;
 /// Networks that share. Beyond them there is one bucket for all the rest.
 const MAX_COARSE_KEYS: usize = 65_536;
 
+/// So many of something of a batch, mostly.
+type Few<T> = SmallVec<[T; 4]>;
+
 #[derive(Debug)]
 pub(super) struct Table {
     shards: Box<[Mutex<Shard>]>,
     coarse: Mutex<Shard>,
-    /// Not the shards' own: else all keys of a shard would hash alike in it.
     hasher: RandomState,
     coarse_answers: AtomicU64,
     capacity: usize,
@@ -43,25 +49,34 @@ pub(super) struct Table {
 /// The shards of a batch, locked by rising number, and the coarse table after them.
 struct Locked<'t> {
     table: &'t Table,
-    shards: BTreeMap<usize, MutexGuard<'t, Shard>>,
+    shards: Few<(usize, MutexGuard<'t, Shard>)>,
     coarse: Option<MutexGuard<'t, Shard>>,
 }
 
-/// Where a question of a batch is counted.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Place<'a> {
-    Coarse(KeyRef<'a>),
-    Own(usize, KeyRef<'a>),
+/// Where a question is counted. A place with something held does not become another's.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    Coarse(u32),
+    Own(usize, u32),
+}
+
+/// A batch of questions, each with its key and its place.
+struct Batch<'b> {
+    questions: &'b [Question<'b>],
+    keys: Few<KeyRef<'b>>,
+    places: Few<Place>,
 }
 
 impl Table {
     pub(super) fn new(max_keys: usize) -> Self {
         let max_keys = max_keys.max(1);
         let shards = (max_keys / KEYS_PER_SHARD).clamp(1, MAX_SHARDS);
+        let hasher = RandomState::default();
+        let shard = |max_keys| Mutex::new(Shard::new(max_keys, hasher.clone()));
         Self {
-            shards: (0..shards).map(|_| Mutex::new(Shard::new(max_keys / shards))).collect(),
-            coarse: Mutex::new(Shard::new(MAX_COARSE_KEYS)),
-            hasher: RandomState::default(),
+            shards: (0..shards).map(|_| shard(max_keys / shards)).collect(),
+            coarse: shard(MAX_COARSE_KEYS),
+            hasher,
             coarse_answers: AtomicU64::new(0),
             capacity: max_keys,
         }
@@ -72,166 +87,269 @@ impl Table {
     }
 
     pub(super) fn peek(&self, question: &Question<'_>, now: Nanos) -> Answer {
-        let key = KeyRef::own(question);
-        let weigh = |entry: &Entry| entry.weigh(question.limits, question.n, 0, now);
-        let mut shard = self.shards[self.shard_of(key)].lock();
-        if let Some(entry) = shard.keys.get(&key) {
-            return weigh(entry);
-        }
-        if shard.has_room(&[], now) {
-            return weigh(&Entry::default());
+        let weigh = |slot: Option<&Slot>| match slot {
+            Some(slot) => slot.uses.weigh(question.limits, question.n, slot.held, now),
+            None => Uses::none(question.limits).weigh(question.limits, question.n, 0, now),
+        };
+        let (number, key) = self.locate(question);
+        let mut shard = self.shards[number].lock();
+        let found = shard.find(key);
+        if found.is_some() || shard.has_room(&[], now) {
+            return weigh(found.and_then(|at| shard.get(at)));
         }
         self.coarse_answers.fetch_add(1, Ordering::Relaxed);
         let mut coarse = self.coarse.lock();
-        let key = coarse.coarse_key(question, &[], now);
-        coarse.keys.get(&key).map_or_else(|| weigh(&Entry::default()), weigh)
+        let found = coarse.find_shared(question, now);
+        weigh(found.and_then(|at| coarse.get(at)))
     }
 
-    pub(super) fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Answer> {
+    pub(super) fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Answers {
         if let [question] = questions
             && let Some(answer) = self.admit_one(question, now)
         {
-            return vec![answer];
+            return SmallVec::from_buf([answer]);
         }
         let mut locked = self.lock(questions);
-        let places = locked.settle(questions, now);
-        let mut answers = Vec::with_capacity(questions.len());
-        for (at, (question, place)) in questions.iter().zip(&places).enumerate() {
-            let ahead = ahead(questions, &places, at);
-            let weigh = |entry: &Entry| entry.weigh(question.limits, question.n, ahead, now);
-            answers.push(locked.entry(place).map_or_else(|| weigh(&Entry::default()), |entry| weigh(entry)));
-        }
-        if answers.iter().zip(questions).all(|(answer, question)| answer.allowed || !question.must_fit) {
-            locked.charge(questions, &places, now);
+        let batch = locked.settle(questions, now);
+        let (answers, fit) = locked.weigh(&batch, now);
+        if fit {
+            locked.charge(&batch, now);
         }
         answers
     }
 
     /// Most requests have one question, which is answered in its own place.
     fn admit_one(&self, question: &Question<'_>, now: Nanos) -> Option<Answer> {
-        let key = KeyRef::own(question);
-        let mut shard = self.shards[self.shard_of(key)].lock();
-        let at = shard.settle(key, &[key], now)?;
-        let (_, entry) = shard.keys.get_index_mut(at)?;
-        let answer = entry.weigh(question.limits, question.n, 0, now);
-        if answer.allowed || !question.must_fit {
-            entry.charge(question.limits.windows(), question.n.saturating_sub(question.counted), now);
-        }
-        Some(answer)
+        let (number, key) = self.locate(question);
+        let mut shard = self.shards[number].lock();
+        let at = shard.find(key).or_else(|| shard.make(key, question.limits, &[], now))?;
+        let slot = shard.get_mut(at)?;
+        Some(slot.uses.admit(question, slot.held, now))
     }
 
     pub(super) fn charge(&self, charges: &[Charge<'_>], now: Nanos) {
         let mut locked = self.lock(charges);
-        let places = locked.settle(charges, now);
-        locked.charge(charges, &places, now);
+        let batch = locked.settle(charges, now);
+        locked.charge(&batch, now);
+    }
+
+    /// As [`admit`](Self::admit), but only promises; beside each answer what it was.
+    pub(super) fn reserve(&self, questions: &[Question<'_>], now: Nanos) -> (Answers, Few<Option<Part>>) {
+        let mut locked = self.lock(questions);
+        let batch = locked.settle(questions, now);
+        let (answers, fit) = locked.weigh(&batch, now);
+        let parts = if fit { locked.hold(&batch, now) } else { questions.iter().map(|_| None).collect() };
+        (answers, parts)
+    }
+
+    /// Charges what was promised, however much is left.
+    pub(super) fn commit(&self, part: &Part, now: Nanos) {
+        self.with_slot(part.place, |slot| {
+            slot.held = slot.held.saturating_sub(part.n);
+            // A clock that went back since must not make the charge cheaper.
+            slot.uses.charge(&part.limits, part.n, now.max(part.since));
+        });
+    }
+
+    /// Takes back `n` of what was promised.
+    pub(super) fn release(&self, part: &Part, n: u64) {
+        self.with_slot(part.place, |slot| slot.held = slot.held.saturating_sub(n));
     }
 
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats { coarse: self.coarse_answers.load(Ordering::Relaxed), ..Stats::default() };
         for shard in &self.shards {
             let shard = shard.lock();
-            stats.keys += shard.keys.len() as u64;
+            stats.keys += shard.len() as u64;
             stats.evicted += shard.evicted;
             stats.expired += shard.expired;
         }
-        stats.coarse_keys = self.coarse.lock().keys.len() as u64;
+        stats.coarse_keys = self.coarse.lock().len() as u64;
         stats
     }
 
     fn lock(&self, questions: &[Question<'_>]) -> Locked<'_> {
-        let mut numbers: Vec<usize> =
-            questions.iter().map(|question| self.shard_of(KeyRef::own(question))).collect();
+        let mut numbers: Few<usize> = questions.iter().map(|question| self.locate(question).0).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let shards = numbers.into_iter().map(|number| (number, self.shards[number].lock())).collect();
         Locked { table: self, shards, coarse: None }
     }
 
-    fn shard_of(&self, key: KeyRef<'_>) -> usize {
-        let shards = self.shards.len() as u64;
-        (self.hasher.hash_one(key) % shards) as usize
+    /// The number of its shard, and its key.
+    fn locate<'q>(&self, question: &Question<'q>) -> (usize, KeyRef<'q>) {
+        let key = KeyRef::own(question, &self.hasher);
+        (key.shard(self.shards.len()), key)
+    }
+
+    fn with_slot(&self, place: Place, work: impl FnOnce(&mut Slot)) {
+        let (shard, at) = match place {
+            Place::Coarse(at) => (Some(&self.coarse), at),
+            Place::Own(number, at) => (self.shards.get(number), at),
+        };
+        if let Some(slot) = shard.map(Mutex::lock).as_mut().and_then(|shard| shard.get_mut(at)) {
+            work(slot);
+        }
     }
 }
 
 impl Locked<'_> {
-    /// Finds or makes each question's entry. None of them goes to make room for another.
-    fn settle<'q>(&mut self, questions: &[Question<'q>], now: Nanos) -> Vec<Place<'q>> {
-        let own: Vec<KeyRef<'q>> = questions.iter().map(KeyRef::own).collect();
-        let shared: Vec<KeyRef<'q>> = questions.iter().map(KeyRef::coarse).collect();
-        let mut places = Vec::with_capacity(questions.len());
-        for (question, &key) in questions.iter().zip(&own) {
-            let number = self.table.shard_of(key);
-            if self.shards.get_mut(&number).is_some_and(|shard| shard.settle(key, &own, now).is_some()) {
-                places.push(Place::Own(number, key));
-                continue;
-            }
-            self.table.coarse_answers.fetch_add(1, Ordering::Relaxed);
-            let coarse = self.coarse.get_or_insert_with(|| self.table.coarse.lock());
-            let key = coarse.coarse_key(question, &shared, now);
-            if coarse.settle(key, &shared, now).is_none() {
-                // The bucket for all the rest: one per bucket of the policy.
-                coarse.keys.insert(key.to_key(), Entry::default());
-            }
-            places.push(Place::Coarse(key));
+    /// Finds or makes each question's place. None of them goes to make room for another.
+    fn settle<'b>(&mut self, questions: &'b [Question<'b>], now: Nanos) -> Batch<'b> {
+        let (mut keys, mut found): (Few<KeyRef<'b>>, Few<Option<Place>>) = (Few::new(), Few::new());
+        for question in questions {
+            let (number, key) = self.table.locate(question);
+            let at = self.shard(number).and_then(|shard| shard.find(key));
+            keys.push(key);
+            found.push(at.map(|at| Place::Own(number, at)));
         }
-        places
+        let mut places = Few::new();
+        for (at, question) in questions.iter().enumerate() {
+            let key = keys.get(at).filter(|_| found.get(at).is_some_and(Option::is_none));
+            if let Some(key) = key {
+                let made = self.own_place(question, *key, &found, now);
+                found.extend(made.map(Some));
+                places.push(made.unwrap_or_else(|| self.shared_place(question, &places, now)));
+            } else {
+                places.extend(found.get(at).copied().flatten());
+            }
+        }
+        Batch { questions, keys, places }
     }
 
-    fn charge(&mut self, questions: &[Question<'_>], places: &[Place<'_>], now: Nanos) {
-        for (at, (question, place)) in questions.iter().zip(places).enumerate() {
-            if !is_first(questions, at) {
-                continue;
-            }
-            let Some(entry) = self.entry(place) else {
+    fn own_place(
+        &mut self,
+        question: &Question<'_>,
+        key: KeyRef<'_>,
+        spare: &[Option<Place>],
+        now: Nanos,
+    ) -> Option<Place> {
+        let number = key.shard(self.table.shards.len());
+        let shard = self.shard(number)?;
+        // An earlier question of the batch may be about the same.
+        let at = shard.find(key).or_else(|| {
+            let spare: Few<u32> = spare.iter().flatten().filter_map(|place| place.in_shard(number)).collect();
+            shard.make(key, question.limits, &spare, now)
+        })?;
+        Some(Place::Own(number, at))
+    }
+
+    fn shared_place(&mut self, question: &Question<'_>, spare: &[Place], now: Nanos) -> Place {
+        self.table.coarse_answers.fetch_add(1, Ordering::Relaxed);
+        let coarse = self.coarse.get_or_insert_with(|| self.table.coarse.lock());
+        let spare: Few<u32> = spare.iter().filter_map(Place::in_coarse).collect();
+        Place::Coarse(coarse.share(question, &spare, now))
+    }
+
+    /// The answers, and whether all is to be charged.
+    fn weigh(&mut self, batch: &Batch<'_>, now: Nanos) -> (Answers, bool) {
+        let mut answers = Answers::with_capacity(batch.questions.len());
+        let mut fit = true;
+        for (at, (question, place)) in batch.questions.iter().zip(&batch.places).enumerate() {
+            let ahead = batch.ahead(at);
+            let answer = match self.slot(*place) {
+                Some(slot) => {
+                    let ahead = ahead.saturating_add(slot.held);
+                    slot.uses.weigh(question.limits, question.n, ahead, now)
+                }
+                None => Uses::none(question.limits).weigh(question.limits, question.n, ahead, now),
+            };
+            fit &= answer.allowed || !question.must_fit;
+            answers.push(answer);
+        }
+        (answers, fit)
+    }
+
+    fn charge(&mut self, batch: &Batch<'_>, now: Nanos) {
+        for at in 0..batch.questions.len() {
+            let Some((place, limits, n)) = batch.due(at) else {
                 continue;
             };
-            let uncounted = |question: &Question<'_>| question.n.saturating_sub(question.counted);
-            let mut others =
-                questions.iter().skip(at + 1).filter(|other| is_same(question, other)).peekable();
-            if others.peek().is_none() {
-                entry.charge(question.limits.windows(), uncounted(question), now);
-                continue;
+            if let Some(slot) = self.slot(place) {
+                slot.uses.charge(&limits, n, now);
             }
-            let mut n = uncounted(question);
-            let mut windows = question.limits.windows().to_vec();
-            for other in others {
-                n = n.max(uncounted(other));
-                windows.extend_from_slice(other.limits.windows());
-            }
-            entry.charge(&windows, n, now);
         }
     }
 
-    fn entry(&mut self, place: &Place<'_>) -> Option<&mut Entry> {
+    fn hold(&mut self, batch: &Batch<'_>, now: Nanos) -> Few<Option<Part>> {
+        let mut hold = |at| {
+            let (place, limits, n) = batch.due(at)?;
+            let slot = self.slot(place)?;
+            let n = n.min(u64::MAX - slot.held);
+            slot.held += n;
+            (n > 0).then_some(Part { place, limits: limits.into_owned(), n, since: now })
+        };
+        (0..batch.questions.len()).map(&mut hold).collect()
+    }
+
+    fn slot(&mut self, place: Place) -> Option<&mut Slot> {
         match place {
-            Place::Coarse(key) => self.coarse.as_mut()?.keys.get_mut(key),
-            Place::Own(number, key) => self.shards.get_mut(number)?.keys.get_mut(key),
+            Place::Coarse(at) => self.coarse.as_mut()?.get_mut(at),
+            Place::Own(number, at) => self.shard(number)?.get_mut(at),
         }
+    }
+
+    fn shard(&mut self, number: usize) -> Option<&mut Shard> {
+        self.shards.iter_mut().find(|(own, _)| *own == number).map(|(_, shard)| &mut **shard)
     }
 }
 
-/// Whether two questions are about the same thing, under different limits perhaps.
-fn is_same(one: &Question<'_>, other: &Question<'_>) -> bool {
-    KeyRef::own(one) == KeyRef::own(other)
+impl Batch<'_> {
+    /// Where, under which limits and how much is charged for a question: nothing if one
+    /// before it is about the same, under whatever limits.
+    fn due(&self, at: usize) -> Option<(Place, Cow<'_, Limits>, u64)> {
+        if !self.is_first(at) {
+            return None;
+        }
+        let uncounted = |question: &Question<'_>| question.n.saturating_sub(question.counted);
+        let (question, place) = (self.questions.get(at)?, *self.places.get(at)?);
+        let (mut n, mut others) = (uncounted(question), Few::new());
+        for (other, key) in self.questions.iter().zip(&self.keys).skip(at + 1) {
+            if Some(key) == self.keys.get(at) {
+                n = n.max(uncounted(other));
+                others.push(other.limits);
+            }
+        }
+        let limits = match others.iter().all(|other| *other == question.limits) {
+            true => Cow::Borrowed(question.limits),
+            false => Cow::Owned(Limits::together(std::iter::once(question.limits).chain(others))),
+        };
+        Some((place, limits, n))
+    }
+
+    /// How much of other keys is counted in the same place before a question.
+    fn ahead(&self, at: usize) -> u64 {
+        let (Some(key), Some(place)) = (self.keys.get(at), self.places.get(at)) else {
+            return 0;
+        };
+        let before = self.questions.iter().zip(&self.keys).zip(&self.places).enumerate().take(at);
+        before
+            .filter(|(other, ((_, other_key), other_place))| {
+                *other_place == place && *other_key != key && self.is_first(*other)
+            })
+            .fold(0, |sum: u64, (_, ((other, _), _))| sum.saturating_add(other.n))
+    }
+
+    /// Whether no question before it is about the same.
+    fn is_first(&self, at: usize) -> bool {
+        self.keys.get(at).is_some_and(|key| !self.keys.iter().take(at).any(|other| other == key))
+    }
 }
 
-/// Whether no question before it is about the same.
-fn is_first(questions: &[Question<'_>], at: usize) -> bool {
-    let earlier = questions.iter().take(at);
-    questions.get(at).is_some_and(|question| !earlier.clone().any(|other| is_same(question, other)))
-}
+impl Place {
+    fn in_shard(&self, number: usize) -> Option<u32> {
+        match self {
+            Self::Own(own, at) if *own == number => Some(*at),
+            _ => None,
+        }
+    }
 
-/// How much of other keys is counted in the same place before a question.
-fn ahead(questions: &[Question<'_>], places: &[Place<'_>], at: usize) -> u64 {
-    let (Some(question), Some(place)) = (questions.get(at), places.get(at)) else {
-        return 0;
-    };
-    let before = questions.iter().zip(places).enumerate().take(at);
-    before
-        .filter(|(other_at, (other, other_place))| {
-            *other_place == place && !is_same(question, other) && is_first(questions, *other_at)
-        })
-        .fold(0, |sum: u64, (_, (other, _))| sum.saturating_add(other.n))
+    fn in_coarse(&self) -> Option<u32> {
+        match self {
+            Self::Coarse(at) => Some(*at),
+            Self::Own(..) => None,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -384,7 +502,7 @@ mod tests {
             let question = from(key, coarse);
             let peeked = table.peek(&question, NOW);
             assert_eq!((peeked.allowed, peeked.used), (allowed, used), "{key}");
-            assert_eq!(table.admit(&[question], NOW), [peeked], "{key}");
+            assert_eq!(table.admit(&[question], NOW)[..], [peeked], "{key}");
         }
         let stats = table.stats();
         assert_eq!((stats.keys, stats.coarse_keys, stats.evicted, stats.coarse), (50, 3, 0, 14));

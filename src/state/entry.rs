@@ -1,4 +1,5 @@
-//! What is kept of one key: the state of each window it was charged under.
+//! What is kept of a key with unlike windows: the state of each it was charged under.
+//! Most keys have few token buckets, all of one limit, and are kept in `plain`.
 //!
 //! A key's limits can be several: rules may share a bucket, a reload may change them,
 //! a list may give the key others today. Whatever limits a charge comes with, all
@@ -12,17 +13,16 @@ use super::clock::Nanos;
 use super::limits::Cells;
 use super::limits::Limits;
 use super::limits::MAX_WINDOWS;
+use super::limits::PLAIN_WINDOWS;
 use super::limits::Window;
 use super::strict::Passed;
-use super::tokens;
+use super::weigh;
+use super::weigh::Weighed;
 use std::time::Duration;
 
 /// The present limits and as many other windows; of these the oldest goes first. What
 /// one request asks for is kept even if it is more: that is as many as rules say.
 const MAX_KEPT: usize = 2 * MAX_WINDOWS;
-
-/// The load of a key that is at a limit.
-pub(super) const LIMITED: u64 = 1_000_000;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
@@ -46,14 +46,40 @@ enum Held {
 }
 
 impl Entry {
-    /// Says whether `n` more would be allowed after `ahead` others of the same batch.
+    /// Of token buckets, all asked for at one time.
+    pub(super) fn of_tokens(limits: &Limits, arrivals: &[Nanos], asked: Nanos) -> Self {
+        let kept = limits.windows().iter().zip(arrivals);
+        let kept =
+            kept.map(|(window, arrival)| Kept { window: *window, held: Held::Tokens(*arrival), asked });
+        Self { kept: kept.collect() }
+    }
+
+    /// The arrival time of each window of these limits, and when they were asked for;
+    /// None if there is more to keep.
+    pub(super) fn as_tokens(&self, limits: &Limits) -> Option<([Nanos; PLAIN_WINDOWS], Nanos)> {
+        if !limits.is_plain() || self.kept.len() != limits.windows().len() {
+            return None;
+        }
+        let (mut arrivals, mut asked) = ([0; PLAIN_WINDOWS], 0);
+        for (window, arrival) in limits.windows().iter().zip(&mut arrivals) {
+            let kept = self.kept.iter().find(|kept| kept.window == *window)?;
+            let Held::Tokens(at) = kept.held else {
+                return None;
+            };
+            *arrival = at;
+            asked = asked.max(kept.asked);
+        }
+        Some((arrivals, asked))
+    }
+
+    /// Says whether `n` more would be allowed after `ahead` others.
     pub(super) fn weigh(&self, limits: &Limits, n: u64, ahead: u64, now: Nanos) -> Answer {
-        let weigh = |window: &Window| match self.held(window) {
+        let weigh = |window| match self.held(window) {
             Some(held) => held.weigh(window, n, ahead, now),
             None => self.start(window, now).weigh(window, n, ahead, now),
         };
-        let answers = limits.windows().iter().map(weigh);
-        answers.reduce(deciding).unwrap_or(UNLIMITED)
+        let weighed = limits.windows().iter().map(weigh);
+        weighed.reduce(|one, other| one.deciding(other, n)).map_or(UNLIMITED, |told| told.answer(n))
     }
 
     /// Counts `n` in the windows asked for and in all others that are kept, whether
@@ -78,17 +104,10 @@ impl Entry {
         }
     }
 
-    /// How near its limits the key is: 0 when nothing is used, [`LIMITED`] or above
-    /// when a window has no room for even one.
+    /// How near its limits the key is: the fullest window decides.
     pub(super) fn load(&self, now: Nanos) -> u64 {
-        let part = |kept: &Kept| {
-            let used = u128::from(kept.held.used(&kept.window, now));
-            let part = (used * u128::from(LIMITED)).div_ceil(u128::from(kept.window.capacity().max(1)));
-            let limited = used >= u128::from(kept.window.capacity());
-            let part = u64::try_from(part).unwrap_or(u64::MAX);
-            if limited { part.max(LIMITED) } else { part.min(LIMITED - 1) }
-        };
-        self.kept.iter().map(part).max().unwrap_or(0)
+        let of = |kept: &Kept| weigh::load(&kept.window, kept.held.used(&kept.window, now));
+        self.kept.iter().map(of).max().unwrap_or(0)
     }
 
     fn held(&self, window: &Window) -> Option<&Held> {
@@ -136,7 +155,7 @@ impl Kept {
         let cells = Cells::of(&self.window);
         let refill = match self.held {
             Held::Strict(_) => self.window.period_nanos(),
-            Held::Tokens(_) => cells.length.saturating_mul(u64::from(cells.capacity)),
+            Held::Tokens(_) => cells.refill,
         };
         self.asked.saturating_add(refill) > now
     }
@@ -154,7 +173,7 @@ impl Held {
     fn used(&self, window: &Window, now: Nanos) -> u64 {
         match self {
             Self::Strict(passed) => passed.count(window.period_nanos(), now),
-            Self::Tokens(arrival) => used(window, &Cells::of(window), *arrival, now),
+            Self::Tokens(arrival) => weigh::used(window, &Cells::of(window), *arrival, now),
         }
     }
 
@@ -163,68 +182,29 @@ impl Held {
             Self::Strict(passed) if n > 0 => passed.add(n, window.period_nanos(), now),
             Self::Strict(_) => {}
             Self::Tokens(arrival) => {
-                let cells = Cells::of(window);
-                let cost = cells.cost(n, window).unwrap_or(cells.capacity);
-                *arrival = match tokens::take(&cells, *arrival, cost, now) {
-                    Ok(next) => next,
-                    Err(_) => tokens::drain(&cells, *arrival, cost, now),
-                };
+                *arrival = weigh::charged(window, &Cells::of(window), *arrival, n, now);
             }
         }
     }
 
-    fn weigh(&self, window: &Window, n: u64, ahead: u64, now: Nanos) -> Answer {
-        let asked = n.saturating_add(ahead);
-        // None: never. Zero: now.
-        let (used, wait) = match self {
+    fn weigh<'w>(&self, window: &'w Window, n: u64, ahead: u64, now: Nanos) -> Weighed<'w> {
+        match self {
             Self::Strict(passed) => {
                 let period = window.period_nanos();
-                (passed.count(period, now), passed.wait(asked, window.allowed, period, now))
+                let used = passed.count(period, now).saturating_add(ahead);
+                let wait = match n {
+                    0 => Some(Duration::ZERO),
+                    _ => passed.wait(n.saturating_add(ahead), window.allowed, period, now),
+                };
+                Weighed::new(window, used, wait)
             }
-            Self::Tokens(arrival) => {
-                let cells = Cells::of(window);
-                let wait = |cost| tokens::take(&cells, *arrival, cost, now).err().unwrap_or(Duration::ZERO);
-                (used(window, &cells, *arrival, now), cells.cost(asked, window).map(wait))
-            }
-        };
-        let wait = if n == 0 { Some(Duration::ZERO) } else { wait };
-        let used = used.saturating_add(ahead);
-        let allowed = wait.is_some_and(|wait| wait.is_zero());
-        let with = used.saturating_add(n);
-        Answer {
-            allowed,
-            used: if allowed && !window.strict { with.min(window.capacity().max(used)) } else { with },
-            window: *window,
-            retry_after: wait.unwrap_or(window.period),
-            never: wait.is_none(),
-            remaining: window.capacity().saturating_sub(if allowed { with } else { used }),
+            Self::Tokens(arrival) => Weighed::tokens(window, &Cells::of(window), *arrival, (n, ahead), now).0,
         }
-    }
-}
-
-/// What a bucket has given and not got back.
-fn used(window: &Window, cells: &Cells, arrival: Nanos, now: Nanos) -> u64 {
-    let missing = tokens::missing(cells, arrival, now);
-    if missing >= cells.capacity {
-        return window.capacity();
-    }
-    u64::from(missing).saturating_mul(cells.grain)
-}
-
-/// Of two windows' answers the one to tell: what refuses for longest, else the fullest.
-fn deciding(a: Answer, b: Answer) -> Answer {
-    let rank = |answer: &Answer| (!answer.allowed, answer.never, answer.retry_after);
-    let fuller = u128::from(b.used) * u128::from(a.window.capacity())
-        > u128::from(a.used) * u128::from(b.window.capacity());
-    match rank(&b).cmp(&rank(&a)) {
-        std::cmp::Ordering::Greater => b,
-        std::cmp::Ordering::Equal if fuller => b,
-        _ => a,
     }
 }
 
 /// `Limits` always have a window; this is what none would mean.
-const UNLIMITED: Answer = Answer {
+pub(super) const UNLIMITED: Answer = Answer {
     allowed: true,
     used: 0,
     window: Window { allowed: u64::MAX, period: Duration::MAX, burst: None, strict: false },
@@ -235,6 +215,7 @@ const UNLIMITED: Answer = Answer {
 
 #[cfg(test)]
 mod tests {
+    use super::super::weigh::LIMITED;
     use super::*;
 
     const NOW: Nanos = 1_800_000_000_000_000_000;

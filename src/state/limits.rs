@@ -8,10 +8,14 @@ use crate::quantity::parse_size;
 use crate::quantity::show_duration;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Minute, hour, day, week, and some to spare: each window costs memory per key.
 pub const MAX_WINDOWS: usize = 8;
+
+/// So many token buckets the table keeps for each key in its own place (`plain`).
+pub(super) const PLAIN_WINDOWS: usize = 3;
 
 /// How long an empty bucket may take to fill up: a little above the longest period
 /// that `quantity` reads, so that only a burst can be too large.
@@ -24,9 +28,18 @@ const SHORTEST_CELL: u128 = 1_000;
 /// What one cell may hold: 1, Ki, Mi, Gi or Ti.
 const GRAINS: [u64; 5] = [1, 1 << 10, 1 << 20, 1 << 30, 1 << 40];
 
-/// One to [`MAX_WINDOWS`] windows, all of which must have room.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Limits(Vec<Window>);
+/// One to [`MAX_WINDOWS`] windows, all of which must have room. A clone is the same
+/// one again: each key in the table points at the limits it was charged under.
+#[derive(Clone)]
+pub struct Limits(Arc<Windows>);
+
+/// What is made of limits once, when they are loaded.
+struct Windows {
+    windows: Vec<Window>,
+    /// One for each window.
+    cells: Vec<Cells>,
+    is_plain: bool,
+}
 
 /// So many in so much time.
 ///
@@ -52,6 +65,8 @@ pub(super) struct Cells {
     pub grain: u64,
     /// Nanoseconds in which one cell comes back, rounded up: never too early.
     pub length: u64,
+    /// Nanoseconds in which all of them come back.
+    pub refill: u64,
 }
 
 impl Limits {
@@ -68,11 +83,60 @@ impl Limits {
         for window in &windows {
             window.sound()?;
         }
-        Ok(Self(windows))
+        Ok(Self::of(windows))
     }
 
     pub fn windows(&self) -> &[Window] {
-        &self.0
+        &self.0.windows
+    }
+
+    /// All windows of several limits. They may be more than [`MAX_WINDOWS`].
+    pub(super) fn together<'l>(all: impl IntoIterator<Item = &'l Self>) -> Self {
+        let mut windows: Vec<Window> = Vec::new();
+        for window in all.into_iter().flat_map(Self::windows) {
+            if !windows.contains(window) {
+                windows.push(*window);
+            }
+        }
+        Self::of(windows)
+    }
+
+    /// Each window with its cells.
+    pub(super) fn in_cells(&self) -> impl Iterator<Item = (&Window, &Cells)> {
+        self.0.windows.iter().zip(&self.0.cells)
+    }
+
+    /// Whether they are few token buckets, none twice: most are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.0.is_plain
+    }
+
+    /// Whether they are one and the same, not only alike.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn of(windows: Vec<Window>) -> Self {
+        let cells = windows.iter().map(Cells::of).collect();
+        let is_new = |(at, window): (usize, &Window)| !windows.iter().take(at).any(|other| other == window);
+        let is_plain = windows.len() <= PLAIN_WINDOWS
+            && windows.iter().enumerate().all(is_new)
+            && !windows.iter().any(|window| window.strict);
+        Self(Arc::new(Windows { windows, cells, is_plain }))
+    }
+}
+
+impl PartialEq for Limits {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || self.windows() == other.windows()
+    }
+}
+
+impl Eq for Limits {}
+
+impl fmt::Debug for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Limits({self})")
     }
 }
 
@@ -96,7 +160,7 @@ impl FromStr for Limits {
 /// Reads back as the same limits; sizes as the largest unit that is exact.
 impl fmt::Display for Limits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, window) in self.0.iter().enumerate() {
+        for (at, window) in self.windows().iter().enumerate() {
             let comma = if at > 0 { ", " } else { "" };
             write!(f, "{comma}{window}")?;
         }
@@ -192,7 +256,7 @@ impl Cells {
         if let (Ok(period), Ok(capacity)) = (u64::try_from(period), u32::try_from(window.capacity())) {
             let length = period.div_ceil(window.allowed.max(1));
             if u128::from(length) >= SHORTEST_CELL {
-                return Self { capacity, grain: 1, length };
+                return Self::new(capacity, 1, length);
             }
         }
         let length = |grain: u64| {
@@ -202,11 +266,15 @@ impl Cells {
         let fine =
             |grain: &u64| length(*grain) >= SHORTEST_CELL && window.capacity() / grain <= u64::from(u32::MAX);
         let grain = GRAINS.into_iter().find(fine).unwrap_or(1 << 40);
-        Self {
-            capacity: u32::try_from(window.capacity() / grain).unwrap_or(u32::MAX),
+        Self::new(
+            u32::try_from(window.capacity() / grain).unwrap_or(u32::MAX),
             grain,
-            length: u64::try_from(length(grain)).unwrap_or(u64::MAX),
-        }
+            u64::try_from(length(grain)).unwrap_or(u64::MAX),
+        )
+    }
+
+    pub(super) fn new(capacity: u32, grain: u64, length: u64) -> Self {
+        Self { capacity, grain, length, refill: length.saturating_mul(u64::from(capacity)) }
     }
 
     /// How many cells `n` takes; None when the bucket is too small for it.
@@ -308,7 +376,7 @@ mod tests {
             ("10G/1d", 10 << 20, 1 << 10, 8_239_747),
         ] {
             let limits: Limits = text.parse().unwrap();
-            assert_eq!(Cells::of(&limits.windows()[0]), Cells { capacity, grain, length }, "{text}");
+            assert_eq!(Cells::of(&limits.windows()[0]), Cells::new(capacity, grain, length), "{text}");
         }
     }
 

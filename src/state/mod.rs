@@ -7,23 +7,30 @@
 //!
 //! Keys are made of what strangers send (senders, greetings, addresses), so their
 //! number and length are bounded (`shard`), their hash is keyed, and time comes
-//! from [`Clock`]. What one key may cost: its text, and per window 72 bytes, or up
-//! to 1.5 KiB for a strict one that is used without a pause.
+//! from [`Clock`]. What one key costs: about 105 bytes with its place in the index, if
+//! it has up to three token buckets of one limit (`plain`) and a text of up to 34
+//! bytes; else also its text, and per window 72 bytes, or up to 1.5 KiB for a strict
+//! one that is used without a pause.
 //!
-//! Lock order: the shards of a batch by rising number, then the coarse table. No
-//! lock is held across an await.
+//! Lock order: the shards of a batch by rising number, then the coarse table; that of
+//! the reservations alone. No lock is held across an await.
 
 mod buckets;
 mod clock;
 mod entry;
+mod holds;
 mod limits;
 mod listings;
+mod plain;
 mod shard;
+mod slots;
 mod strict;
 mod tokens;
+mod weigh;
 
 pub use clock::Clock;
 pub use clock::Nanos;
+pub use holds::Hold;
 pub use limits::Limits;
 pub use limits::MAX_WINDOWS;
 pub use limits::Window;
@@ -32,8 +39,14 @@ pub use listings::MAX_LISTED_KEYS;
 pub use listings::NewListing;
 
 use buckets::Table;
+use holds::Holds;
 use listings::Listings;
+use smallvec::SmallVec;
 use std::time::Duration;
+
+/// So many overdue reservations are settled by each new one: above one, so that
+/// settling keeps ahead.
+const AT_ONCE: usize = 4;
 
 /// Whether `n` more of `key` keep within `limits`, or that they are to be counted.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +85,19 @@ pub struct Answer {
     pub remaining: u64,
 }
 
+/// One for each question: of most requests one.
+pub type Answers = SmallVec<[Answer; 1]>;
+
+/// What became of an attempt to reserve.
+#[derive(Clone, Debug)]
+pub struct Reserved {
+    /// As of [`State::admit`].
+    pub answers: Answers,
+    /// What is held for each question, if anything: nothing if not all that must fit
+    /// do, nor of a question about the same key as one before it.
+    pub holds: SmallVec<[Option<Hold>; 1]>,
+}
+
 /// For metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Stats {
@@ -83,12 +109,17 @@ pub struct Stats {
     pub expired: u64,
     /// Answers and charges that a coarse bucket stood in for.
     pub coarse: u64,
+    /// Reservations that are open, and that were committed because nobody else
+    /// settled them in time.
+    pub holds: u64,
+    pub overdue: u64,
 }
 
 #[derive(Debug)]
 pub struct State {
     table: Table,
     listings: Listings,
+    holds: Holds,
     #[cfg(test)]
     stuck: bool,
 }
@@ -99,6 +130,7 @@ impl State {
         Self {
             table: Table::new(max_keys),
             listings: Listings::new(MAX_LISTED_KEYS),
+            holds: Holds::default(),
             #[cfg(test)]
             stuck: false,
         }
@@ -107,7 +139,7 @@ impl State {
     /// A store that has gone away: nothing is ever answered.
     #[cfg(test)]
     pub fn stuck() -> Self {
-        Self { table: Table::new(1), listings: Listings::new(1), stuck: true }
+        Self { stuck: true, ..Self::in_memory(1) }
     }
 
     /// What [`admit`](Self::admit) would say of each question alone; charges nothing.
@@ -121,7 +153,7 @@ impl State {
     /// else none: in one step, so that no other request comes between asking and
     /// charging. Questions about one key of one bucket are one thing under several
     /// limits: charged once, in all windows that are kept of it.
-    pub async fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Answer> {
+    pub async fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Answers {
         self.reached().await;
         self.table.admit(questions, now)
     }
@@ -167,13 +199,70 @@ impl State {
         self.listings.len()
     }
 
+    /// Promises what [`admit`](Self::admit) would charge, or nothing. What is promised
+    /// counts against the limits as if it were charged, until it is committed or given
+    /// back; at `until` it is committed.
+    pub async fn reserve(&self, questions: &[Question<'_>], until: Nanos, now: Nanos) -> Reserved {
+        self.reached().await;
+        self.settle_due(now, AT_ONCE);
+        let (answers, parts) = self.table.reserve(questions, now);
+        let hold = |part| {
+            let (hold, evicted) = self.holds.open(part, until);
+            evicted.iter().for_each(|part| self.table.commit(part, now));
+            hold
+        };
+        Reserved { answers, holds: parts.into_iter().map(|part| part.map(hold)).collect() }
+    }
+
+    /// Charges what was promised: the mail was accepted.
+    pub async fn commit(&self, holds: &[Hold], now: Nanos) {
+        self.reached().await;
+        for part in holds.iter().filter_map(|hold| self.holds.close(*hold)) {
+            self.table.commit(&part, now);
+        }
+    }
+
+    /// Lets go what was promised. Only on evidence that the mail, or the recipient, did
+    /// not get through.
+    pub async fn give_back(&self, holds: &[Hold]) {
+        self.reached().await;
+        for part in holds.iter().filter_map(|hold| self.holds.close(*hold)) {
+            self.table.release(&part, part.n);
+        }
+    }
+
+    /// Lets go all but `n` of what was promised, on the same evidence.
+    pub async fn lower(&self, hold: Hold, n: u64) {
+        self.reached().await;
+        if let Some((part, less)) = self.holds.lower(hold, n) {
+            self.table.release(&part, less);
+        }
+    }
+
+    /// Commits what nobody has settled until now. Until it is called such things only
+    /// count on; each reservation settles a few.
+    pub async fn settle(&self, now: Nanos) {
+        self.reached().await;
+        self.settle_due(now, usize::MAX);
+    }
+
     /// How many keys it holds at most.
     pub fn capacity(&self) -> usize {
         self.table.capacity()
     }
 
     pub fn stats(&self) -> Stats {
-        self.table.stats()
+        let (holds, overdue) = self.holds.stats();
+        Stats { holds, overdue, ..self.table.stats() }
+    }
+
+    fn settle_due(&self, now: Nanos, most: usize) {
+        for _ in 0..most {
+            let Some(part) = self.holds.close_due(now) else {
+                return;
+            };
+            self.table.commit(&part, now);
+        }
     }
 
     #[cfg(test)]

@@ -7,141 +7,209 @@
 
 use super::Question;
 use super::clock::Nanos;
-use super::entry::Entry;
-use super::entry::LIMITED;
+use super::limits::Limits;
+use super::plain::Uses;
+use super::slots::Slot;
+use super::slots::Slots;
+use super::weigh::LIMITED;
 use foldhash::fast::RandomState;
-use indexmap::Equivalent;
-use indexmap::IndexMap;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+use std::hash::Hasher;
 
 /// The longest mail address (RFC 5321, 4.5.3.1) and something before it. What is
 /// longer is cut: such keys share a bucket if they begin alike.
 const MAX_KEY_BYTES: usize = 384;
 
 /// How many keys are looked at to find one that may go.
-const SAMPLE: usize = 16;
+const SAMPLE: u32 = 16;
 
 /// How many keys each new one looks at to clear away what is idle: above one, so
 /// that clearing keeps ahead of growing.
-const SWEEP: usize = 2;
+const SWEEP: u32 = 2;
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    pub keys: IndexMap<Key, Entry, RandomState>,
+    slots: Slots,
+    index: HashTable<Mark>,
+    hasher: RandomState,
     max_keys: usize,
     /// Where looking for keys to forget goes on.
-    hand: usize,
+    hand: u32,
     /// Keys in use, and keys not in use, that went.
     pub evicted: u64,
     pub expired: u64,
 }
 
-#[derive(Debug, Eq, Hash, PartialEq)]
-pub(super) struct Key {
-    bucket: u32,
-    text: Box<str>,
+/// A key in the index. With part of its hash, so that growing needs no look at the
+/// slots, nor does a key that is not here.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    hash: u32,
+    at: u32,
 }
 
-/// Hashes as [`Key`] does.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct KeyRef<'a> {
+    hash: u64,
     bucket: u32,
     text: &'a str,
 }
 
 impl Shard {
-    pub(super) fn new(max_keys: usize) -> Self {
-        Self { keys: IndexMap::default(), max_keys, hand: 0, evicted: 0, expired: 0 }
+    pub(super) fn new(max_keys: usize, hasher: RandomState) -> Self {
+        let (slots, index) = (Slots::new(), HashTable::new());
+        Self { slots, index, hasher, max_keys, hand: 0, evicted: 0, expired: 0 }
     }
 
-    /// Makes sure that the key is there, and says where; None when there is no room
-    /// for it.
-    pub(super) fn settle(&mut self, key: KeyRef<'_>, spare: &[KeyRef<'_>], now: Nanos) -> Option<usize> {
-        if let Some(at) = self.keys.get_index_of(&key) {
-            return Some(at);
-        }
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn find(&self, key: KeyRef<'_>) -> Option<u32> {
+        let in_slot = |at| self.slots.get(at).map(Slot::key);
+        let is = |mark: &Mark| {
+            mark.hash == key.mark() && in_slot(mark.at) == Some((key.bucket, key.text.as_bytes()))
+        };
+        self.index.find(spread(key.mark()), is).map(|mark| mark.at)
+    }
+
+    pub(super) fn get(&self, at: u32) -> Option<&Slot> {
+        self.slots.get(at)
+    }
+
+    pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut Slot> {
+        self.slots.get_mut(at)
+    }
+
+    /// Makes a place for a key that has none, unless there is no room for it. The
+    /// spared ones do not go for it.
+    pub(super) fn make(
+        &mut self,
+        key: KeyRef<'_>,
+        limits: &Limits,
+        spare: &[u32],
+        now: Nanos,
+    ) -> Option<u32> {
         self.sweep(spare, now);
-        if self.keys.len() >= self.max_keys {
+        if self.len() >= self.max_keys {
             let (victim, load) = self.victim(spare, now)?;
-            self.keys.swap_remove_index(victim);
+            self.forget(victim);
             self.hand = self.hand.saturating_add(SAMPLE);
             *(if load == 0 { &mut self.expired } else { &mut self.evicted }) += 1;
         }
-        Some(self.keys.insert_full(key.to_key(), Entry::default()).0)
+        Some(self.add(key, limits))
     }
 
-    pub(super) fn has_room(&mut self, spare: &[KeyRef<'_>], now: Nanos) -> bool {
-        self.keys.len() < self.max_keys || self.victim(spare, now).is_some()
-    }
-
-    /// The network's key, if it is here or has room, else the one for all the rest.
-    pub(super) fn coarse_key<'q>(
-        &mut self,
-        question: &Question<'q>,
-        spare: &[KeyRef<'_>],
-        now: Nanos,
-    ) -> KeyRef<'q> {
-        let key = KeyRef::coarse(question);
-        if self.keys.contains_key(&key) || self.has_room(spare, now) {
-            return key;
+    /// The place that a question's network shares, if there is one.
+    pub(super) fn find_shared(&mut self, question: &Question<'_>, now: Nanos) -> Option<u32> {
+        let found = self.find(KeyRef::coarse(question, &self.hasher));
+        if found.is_some() || self.has_room(&[], now) {
+            return found;
         }
-        KeyRef { bucket: question.bucket, text: "" }
+        self.find(KeyRef::rest(question, &self.hasher))
+    }
+
+    /// Finds or makes it. Without room for one more network it is the place of all the
+    /// rest: one for each bucket of the policy.
+    pub(super) fn share(&mut self, question: &Question<'_>, spare: &[u32], now: Nanos) -> u32 {
+        let key = KeyRef::coarse(question, &self.hasher);
+        let network = self.find(key).or_else(|| self.make(key, question.limits, spare, now));
+        let rest = KeyRef::rest(question, &self.hasher);
+        network.or_else(|| self.find(rest)).unwrap_or_else(|| self.add(rest, question.limits))
+    }
+
+    fn add(&mut self, key: KeyRef<'_>, limits: &Limits) -> u32 {
+        let at = self.slots.insert(Slot::new(key.bucket, key.text, Uses::none(limits)));
+        let mark = Mark { hash: key.mark(), at };
+        self.index.insert_unique(spread(mark.hash), mark, |mark| spread(mark.hash));
+        at
+    }
+
+    pub(super) fn has_room(&mut self, spare: &[u32], now: Nanos) -> bool {
+        self.len() < self.max_keys || self.victim(spare, now).is_some()
     }
 
     /// Forgets the next few keys if nothing counts against them.
-    fn sweep(&mut self, spare: &[KeyRef<'_>], now: Nanos) {
-        for _ in 0..SWEEP.min(self.keys.len()) {
-            self.hand = if self.hand < self.keys.len() { self.hand } else { 0 };
-            let idle = self.keys.get_index(self.hand).is_some_and(|(key, entry)| {
-                entry.load(now) == 0 && !spare.iter().any(|spared| spared.equivalent(key))
-            });
-            if idle {
-                // The last key takes its place, and is looked at next.
-                self.keys.swap_remove_index(self.hand);
+    fn sweep(&mut self, spare: &[u32], now: Nanos) {
+        for _ in 0..SWEEP.min(self.slots.end()) {
+            self.hand = if self.hand < self.slots.end() { self.hand } else { 0 };
+            let slot = self.slots.get(self.hand);
+            if slot.is_some_and(|slot| slot.load(now) == 0) && !spare.contains(&self.hand) {
+                self.forget(self.hand);
                 self.expired += 1;
-            } else {
-                self.hand += 1;
             }
+            self.hand += 1;
         }
     }
 
     /// Of a few keys the one that has used least, and how much; none at a limit.
-    fn victim(&mut self, spare: &[KeyRef<'_>], now: Nanos) -> Option<(usize, u64)> {
-        let len = self.keys.len().max(1);
-        let sample = (0..SAMPLE.min(self.keys.len())).map(|step| (self.hand % len + step) % len);
+    fn victim(&mut self, spare: &[u32], now: Nanos) -> Option<(u32, u64)> {
+        let end = self.slots.end().max(1);
+        let sample = (0..SAMPLE.min(end)).map(|step| (self.hand % end + step) % end);
         let least = sample
             .filter_map(|at| {
-                let (key, entry) = self.keys.get_index(at)?;
-                let spared = spare.iter().any(|spared| spared.equivalent(key));
-                let load = entry.load(now);
-                (!spared && load < LIMITED).then_some((at, load))
+                let load = self.slots.get(at)?.load(now);
+                (load < LIMITED && !spare.contains(&at)).then_some((at, load))
             })
             .min_by_key(|(_, load)| *load);
         if least.is_none() {
             // Else the same few would be asked again and again.
-            self.hand = (self.hand % len + SAMPLE) % len;
+            self.hand = (self.hand % end + SAMPLE) % end;
         }
         least
+    }
+
+    fn forget(&mut self, at: u32) {
+        let Some((bucket, text)) = self.slots.get(at).map(Slot::key) else {
+            return;
+        };
+        let mark = hash(bucket, text, &self.hasher) as u32;
+        if let Ok(found) = self.index.find_entry(spread(mark), |mark| mark.at == at) {
+            found.remove();
+        }
+        self.slots.remove(at);
     }
 }
 
 impl<'a> KeyRef<'a> {
-    pub(super) fn own(question: &Question<'a>) -> Self {
-        Self { bucket: question.bucket, text: cut(question.key) }
+    pub(super) fn own(question: &Question<'a>, hasher: &RandomState) -> Self {
+        Self::new(question.bucket, cut(question.key), hasher)
     }
 
-    pub(super) fn coarse(question: &Question<'a>) -> Self {
-        Self { bucket: question.bucket, text: cut(question.coarse.unwrap_or("")) }
+    pub(super) fn coarse(question: &Question<'a>, hasher: &RandomState) -> Self {
+        Self::new(question.bucket, cut(question.coarse.unwrap_or("")), hasher)
     }
 
-    pub(super) fn to_key(self) -> Key {
-        Key { bucket: self.bucket, text: self.text.into() }
+    /// The key for all the rest of a bucket.
+    pub(super) fn rest(question: &Question<'a>, hasher: &RandomState) -> Self {
+        Self::new(question.bucket, "", hasher)
+    }
+
+    /// Which of so many shards the key is in: by other bits than its place in it.
+    pub(super) fn shard(&self, shards: usize) -> usize {
+        (((self.hash >> 32) * shards as u64) >> 32) as usize
+    }
+
+    fn new(bucket: u32, text: &'a str, hasher: &RandomState) -> Self {
+        Self { hash: hash(bucket, text.as_bytes(), hasher), bucket, text }
+    }
+
+    fn mark(&self) -> u32 {
+        self.hash as u32
     }
 }
 
-impl Equivalent<Key> for KeyRef<'_> {
-    fn equivalent(&self, key: &Key) -> bool {
-        self.bucket == key.bucket && self.text == &*key.text
-    }
+fn hash(bucket: u32, text: &[u8], hasher: &RandomState) -> u64 {
+    let mut state = hasher.build_hasher();
+    state.write_u32(bucket);
+    state.write(text);
+    state.finish()
+}
+
+/// A hash for the index, which looks at both ends of it.
+fn spread(mark: u32) -> u64 {
+    u64::from(mark) << 32 | u64::from(mark)
 }
 
 fn cut(text: &str) -> &str {
@@ -157,7 +225,7 @@ mod tests {
 
     #[test]
     fn the_networks_that_share_are_bounded_too() {
-        let mut shard = Shard::new(2);
+        let mut shard = Shard::new(2, RandomState::default());
         let limits = "1/1h".parse::<Limits>().unwrap();
         for (network, counted_under) in [("a", "a"), ("b", "b"), ("c", ""), ("a", "a"), ("d", "")] {
             let question = Question {
@@ -169,13 +237,12 @@ mod tests {
                 counted: 0,
                 must_fit: true,
             };
-            let key = shard.coarse_key(&question, &[], NOW);
-            assert_eq!(key.text, counted_under, "{network}");
-            if shard.settle(key, &[], NOW).is_some() {
-                shard.keys.get_mut(&key).unwrap().charge(limits.windows(), 1, NOW);
-            }
+            let at = shard.share(&question, &[], NOW);
+            assert_eq!(shard.get(at).map(Slot::key), Some((1, counted_under.as_bytes())), "{network}");
+            shard.get_mut(at).unwrap().uses.charge(&limits, 1, NOW);
+            assert_eq!(shard.find_shared(&question, NOW), Some(at), "{network}");
         }
-        assert_eq!(shard.keys.len(), 2);
+        assert_eq!(shard.len(), 3);
     }
 
     #[test]

@@ -29,8 +29,7 @@ pub(super) fn missing(cells: &Cells, arrival: Nanos, now: Nanos) -> u32 {
 ///
 /// What is above the capacity has to wait for a full bucket, and then again.
 pub(super) fn take(cells: &Cells, arrival: Nanos, cost: u32, now: Nanos) -> Result<Nanos, Duration> {
-    let now = now.min(LATEST);
-    let refill = cells.length.saturating_mul(u64::from(cells.capacity));
+    let (now, refill) = (now.min(LATEST), cells.refill);
     if cost > cells.capacity {
         return Err(Duration::from_nanos(refill));
     }
@@ -56,12 +55,13 @@ pub(super) fn take(cells: &Cells, arrival: Nanos, cost: u32, now: Nanos) -> Resu
 }
 
 /// Takes `cost` cells or as many as there are: nobody is kept out for longer than
-/// a full bucket takes, however often he was refused.
+/// a full bucket takes, however often he was refused. An earlier `now` than one
+/// before gives nothing back.
 pub(super) fn drain(cells: &Cells, arrival: Nanos, cost: u32, now: Nanos) -> Nanos {
     let now = now.min(LATEST);
-    let empty = now.saturating_add(cells.length.saturating_mul(u64::from(cells.capacity)));
+    let empty = now.saturating_add(cells.refill);
     let taken = cells.length.saturating_mul(u64::from(cost));
-    arrival.max(now).saturating_add(taken).min(empty)
+    arrival.max(now).saturating_add(taken).min(empty).max(arrival)
 }
 
 /// `governor` measures from its first reading of the clock. That reading is zero
@@ -102,7 +102,8 @@ impl StateStore for Single {
 mod tests {
     use super::*;
 
-    const TEN_PER_MINUTE: Cells = Cells { capacity: 10, grain: 1, length: 6_000_000_000 };
+    const TEN_PER_MINUTE: Cells =
+        Cells { capacity: 10, grain: 1, length: 6_000_000_000, refill: 60_000_000_000 };
     const NOW: Nanos = 1_800_000_000_000_000_000;
     const SECOND: Nanos = 1_000_000_000;
 
@@ -140,8 +141,15 @@ mod tests {
     }
 
     #[test]
+    fn an_earlier_time_gives_nothing_back() {
+        let emptied = drain(&TEN_PER_MINUTE, 0, 10, NOW);
+        assert_eq!(drain(&TEN_PER_MINUTE, emptied, 1, NOW - 30 * SECOND), emptied);
+        assert_eq!(take(&TEN_PER_MINUTE, emptied, 1, NOW), Err(Duration::from_secs(6)));
+    }
+
+    #[test]
     fn no_time_and_no_arrival_overflow() {
-        let decade = Cells { capacity: 1, grain: 1, length: 10 * 366 * 86_400 * SECOND };
+        let decade = Cells::new(1, 1, 10 * 366 * 86_400 * SECOND);
         for cells in [TEN_PER_MINUTE, decade] {
             for now in [0, NOW, u64::MAX] {
                 for arrival in [0, 1, NOW, u64::MAX] {
