@@ -7,6 +7,7 @@ use crate::checks::Bindings;
 use crate::checks::Check as _;
 use crate::checks::Context;
 use crate::checks::Listed;
+use crate::checks::Question;
 use crate::checks::Truth;
 use crate::checks::show_score;
 use crate::facts::Reason;
@@ -42,7 +43,7 @@ pub(super) struct Acting<'a> {
     pub ask: &'a Ask<'a>,
     pub rule: &'a Rule,
     pub index: u32,
-    pub answer: Option<&'a Answered>,
+    pub answer: Option<(&'a Question, &'a Answered)>,
     /// Of an earlier stage that is another's to decide: tags and points only.
     pub marks_only: bool,
     /// Its condition was unknown and is taken for a match: nothing final.
