@@ -28,6 +28,11 @@
 //!   `count` the same share their counters: what one of them lets through counts
 //!   for all of them, and once, however many of them asked about it.
 //! - `charge` (default `accepted`): with `attempts`, what was refused counts too.
+//! - `too_large`: a reply such as `"552 5.3.4 {key}: {burst} bytes at once"` for a mail
+//!   that alone is more than the limit could ever allow. It takes the place of the
+//!   rule's `defer`, `defer_if_permit` or `reject`. Without it such a mail is also
+//!   refused for good, in words of our own, where the rule would have deferred it: it
+//!   would come back for days.
 //!
 //! A text may say `{key}`, `{used}`, `{allowed}`, `{window}`, `{retry_after}`, `{rate}`
 //! (`100/1h`), and `{burst}`: how many fit at once.
@@ -74,10 +79,12 @@ pub struct Rate {
     pub bucket: Option<String>,
     /// Refused attempts are counted too.
     pub charge_attempts: bool,
+    /// What is said to a mail that could never fit, as it is written.
+    pub too_large: Option<Node>,
 }
 
 impl Check for Rate {
-    const OPTIONS: &'static [&'static str] = &["key", "limits", "count", "bucket", "charge"];
+    const OPTIONS: &'static [&'static str] = &["key", "limits", "count", "bucket", "charge", "too_large"];
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let node = &entry.value;
@@ -108,7 +115,15 @@ impl Check for Rate {
         if !fine {
             return None;
         }
-        Some(Self { key: key?, limits: limits?, count: count?, bucket, charge_attempts: charge_attempts? })
+        let too_large = node.get("too_large").cloned();
+        Some(Self {
+            key: key?,
+            limits: limits?,
+            count: count?,
+            bucket,
+            charge_attempts: charge_attempts?,
+            too_large,
+        })
     }
 
     /// The key says when it can be asked, but not what the rule belongs to: a
@@ -186,6 +201,11 @@ const COUNTS: &[(&str, Count)] = &[
 ];
 
 impl Rate {
+    /// Whether this mail alone is more than its limit could ever allow.
+    pub fn can_never_fit(question: &Question, answered: &Answered) -> bool {
+        matches!(answered, Answered::Said(answer) if !answer.allowed && question.n > answer.window.capacity())
+    }
+
     /// What the key is made of, and what its limits are looked up by.
     pub fn reads(&self) -> Vec<Fact> {
         let listed = self.limits.lookup().and_then(|lookup| lookup.of);
