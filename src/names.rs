@@ -4,6 +4,7 @@
 //! which part is which, without allocating, and never fails on odd input.
 
 use memchr::memrchr;
+use std::borrow::Cow;
 
 /// An address in internal form (no `<>`, unquoted), split at its last `@`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -35,6 +36,17 @@ impl<'a> Mailbox<'a> {
 pub fn split_address(address: &str) -> Option<(&str, &str)> {
     let at = memrchr(b'@', address.as_bytes())?;
     Some((address.get(..at)?, address.get(at + 1..)?))
+}
+
+/// The mailbox that an address is one of: without its extension and the root's dot.
+pub fn without_extension(address: &str) -> Cow<'_, str> {
+    let mailbox = Mailbox::parse(address);
+    let base = mailbox.base();
+    match mailbox.domain {
+        None => Cow::from(base),
+        Some(domain) if base.len() + 1 + domain.len() == address.len() => Cow::from(address),
+        Some(domain) => Cow::from(format!("{base}@{domain}")),
+    }
 }
 
 /// The name and then each domain above it: `a.b.c`, `b.c`, `c`.
@@ -110,6 +122,21 @@ mod tests {
         ] {
             let mailbox = Mailbox::parse(text);
             assert_eq!((mailbox.local, mailbox.domain, mailbox.base()), (local, domain, base), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_extension_is_of_no_other_mailbox() {
+        for (text, expected) in [
+            ("bob+lists@example.com", "bob@example.com"),
+            ("bob@example.com.", "bob@example.com"),
+            ("bob@example.com", "bob@example.com"),
+            ("bob+lists", "bob"),
+            ("+x@example.com", "+x@example.com"),
+            ("<>", "<>"),
+            ("bob+@", "bob@"),
+        ] {
+            assert_eq!(without_extension(text), expected, "{text}");
         }
     }
 

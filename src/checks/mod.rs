@@ -41,7 +41,9 @@ use crate::state::Answer;
 use crate::values::Loader;
 use crate::yaml::Entry;
 use crate::yaml::Node;
+use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a condition came to. Three-valued: all is the least, any the greatest,
 /// `not` swaps.
@@ -88,8 +90,9 @@ pub struct Context<'a> {
     pub known: &'a Known,
     /// The stage that is being decided: from `data` on there are several recipients.
     pub stage: Stage,
-    /// The answer to this rule's [`Question`]. None while it was not asked.
-    pub answer: Option<&'a Answered>,
+    /// This rule's [`Question`] with its answer; of several the one that decides.
+    /// None while none was asked.
+    pub answer: Option<(&'a Question, &'a Answered)>,
 }
 
 /// What became of a question.
@@ -100,11 +103,32 @@ pub enum Answered {
     Said(Answer),
 }
 
+impl Answered {
+    /// Of two answers about one mail the graver decides: what refuses for longest,
+    /// then what is not known, then the fullest.
+    pub fn is_graver(&self, other: &Self) -> bool {
+        let rank = |answered: &Self| match answered {
+            Self::Said(answer) if !answer.allowed => (2, answer.never, answer.retry_after),
+            Self::Said(_) => (0, false, Duration::ZERO),
+            Self::Unknown => (1, false, Duration::ZERO),
+        };
+        match (rank(self).cmp(&rank(other)), self, other) {
+            (Ordering::Equal, Self::Said(one), Self::Said(another)) => {
+                u128::from(one.used) * u128::from(another.window.capacity())
+                    > u128::from(another.used) * u128::from(one.window.capacity())
+            }
+            (order, ..) => order.is_gt(),
+        }
+    }
+}
+
 /// What a check with memory wants to know of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     /// Which counters, by number within the policy.
     pub bucket: u32,
+    /// 0 for the rule's own key, above that its parents.
+    pub level: u8,
     pub key: String,
     /// A wider key to share when the table is full.
     pub coarse: Option<String>,

@@ -9,12 +9,14 @@
 //! # Options
 //! - `key` (needed): what each has a limit of its own: an attribute; with a prefix
 //!   length (`client_address/24`); several (`[sasl_username, recipient_domain]`);
-//!   or `{first_of: [sasl_username, client_address]}`. Case never counts; an IPv6
-//!   address counts as its /64. A mail without the key has no limit.
+//!   or `{first_of: [sasl_username, client_address]}`. Case never counts; a mailbox
+//!   counts without its `+extension`, an IPv6 address as its /64. A mail without the
+//!   key has no limit.
 //! - `limits` (needed): `[100/10m, 200/1h]`, all of which must hold; `100/1h burst
 //!   20` for a bucket smaller than the rate; `100/1h strict` for never more than
 //!   100 in any hour; `none`; or `{list: NAME, of: ATTRIBUTE, else: …}`, where `of`
-//!   may be left out: the key.
+//!   may be left out: the key. The most specific entry wins; `gatepost explain` says
+//!   which it was, and of which class. A limit of bytes has room for one message.
 //! - `count` (default `recipients`): `recipients`, `messages`, `bytes` or
 //!   `connections`. Bytes are those announced at MAIL, and the rest once the size is
 //!   known: at END-OF-MESSAGE (`smtpd_end_of_data_restrictions`), or by the milter if
@@ -26,8 +28,14 @@
 //!   `count` the same share their counters: what one of them lets through counts
 //!   for all of them, and once, however many of them asked about it.
 //! - `charge` (default `accepted`): with `attempts`, what was refused counts too.
+//! - `too_large`: a reply such as `"552 5.3.4 {key}: {burst} bytes at once"` for a mail
+//!   that alone is more than the limit could ever allow. It takes the place of the
+//!   rule's `defer`, `defer_if_permit` or `reject`. Without it such a mail is also
+//!   refused for good, in words of our own, where the rule would have deferred it: it
+//!   would come back for days.
 //!
-//! A text may say `{key}`, `{used}`, `{allowed}`, `{window}`, `{retry_after}`.
+//! A text may say `{key}`, `{used}`, `{allowed}`, `{window}`, `{retry_after}`, `{rate}`
+//! (`100/1h`), and `{burst}`: how many fit at once.
 //!
 //! # Example
 //! ```yaml
@@ -36,6 +44,9 @@
 //!
 //! # Unknown when
 //! The store of the counters does not answer in time.
+
+mod allowance;
+mod key;
 
 use super::Answered;
 use super::Bindings;
@@ -46,62 +57,34 @@ use super::Needs;
 use super::Question;
 use super::Truth;
 use crate::facts::Fact;
-use crate::facts::Facts;
 use crate::facts::Stage;
-use crate::lists::ListValue;
-use crate::lists::To;
 use crate::near::did_you_mean;
 use crate::quantity::show_duration;
 use crate::quantity::show_wait;
-use crate::state::Limits;
+use crate::state::Answer;
+use crate::state::Window;
 use crate::values::Loader;
-use crate::values::Lookup;
-use crate::values::query;
 use crate::yaml::Entry;
 use crate::yaml::Node;
-use ipnet::IpNet;
-use std::net::IpAddr;
-use std::sync::Arc;
-
-/// A host usually has a whole /64 to itself (RFC 6177).
-const IPV6_PREFIX: u8 = 64;
-
-/// What keys share when the table is full: a provider's block.
-const COARSE_PREFIX: (u8, u8) = (16, 48);
+use crate::yaml::Place;
+use allowance::Allowance;
+use key::Key;
 
 #[derive(Clone, Debug)]
 pub struct Rate {
     key: Key,
-    limits: Source,
+    limits: Allowance,
     pub count: Count,
     /// A name that several rules share.
     pub bucket: Option<String>,
     /// Refused attempts are counted too.
     pub charge_attempts: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Key {
-    /// All of them together.
-    All(Vec<Part>),
-    FirstOf(Vec<Part>),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Part {
-    fact: Fact,
-    prefix: Option<u8>,
-}
-
-#[derive(Clone, Debug)]
-enum Source {
-    Fixed(Arc<Limits>),
-    Listed { lookup: Lookup, otherwise: Option<Arc<Limits>> },
-    None,
+    /// What is said to a mail that could never fit, as it is written.
+    pub too_large: Option<Node>,
 }
 
 impl Check for Rate {
-    const OPTIONS: &'static [&'static str] = &["key", "limits", "count", "bucket", "charge"];
+    const OPTIONS: &'static [&'static str] = &["key", "limits", "count", "bucket", "charge", "too_large"];
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let node = &entry.value;
@@ -112,7 +95,8 @@ impl Check for Rate {
             return None;
         };
         let key = Key::parse(key, cx);
-        let limits = Source::parse(limits, cx);
+        let limits_at = limits.place;
+        let limits = Allowance::parse(limits, cx);
         let count = match node.get("count") {
             Some(count) => one_of(count, "count", COUNTS, cx),
             None => Some(Count::Recipients),
@@ -125,10 +109,21 @@ impl Check for Rate {
             Some(bucket) => Some(cx.text(bucket, "bucket")?.to_owned()),
             None => None,
         };
+        if let (Some(limits), Some(Count::Bytes)) = (&limits, count) {
+            below_one_message(limits, limits_at, cx);
+        }
         if !fine {
             return None;
         }
-        Some(Self { key: key?, limits: limits?, count: count?, bucket, charge_attempts: charge_attempts? })
+        let too_large = node.get("too_large").cloned();
+        Some(Self {
+            key: key?,
+            limits: limits?,
+            count: count?,
+            bucket,
+            charge_attempts: charge_attempts?,
+            too_large,
+        })
     }
 
     /// The key says when it can be asked, but not what the rule belongs to: a
@@ -140,42 +135,63 @@ impl Check for Rate {
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
         match cx.answer {
-            Some(Answered::Said(answer)) => (!answer.allowed).into(),
-            Some(Answered::Unknown) => Truth::Unknown,
+            Some((_, Answered::Said(answer))) => (!answer.allowed).into(),
+            Some((_, Answered::Unknown)) => Truth::Unknown,
             None => Truth::NoMatch,
         }
     }
 
     fn because(&self, cx: &Context<'_>) -> String {
-        let key = self.key.text(cx.facts).unwrap_or_default();
+        let Some(key) = self.key.text(cx.facts) else {
+            return "there is no key".into();
+        };
+        let told = self.limits.told(&key, &self.key, cx.facts);
+        let told = if told.is_empty() { told } else { format!(" ({told})") };
         match cx.answer {
-            Some(Answered::Said(answer)) => format!(
-                "`{key}` has used {} of {} in {}",
+            Some((_, Answered::Said(answer))) => format!(
+                "`{key}` has used {} of {} in {}{told}",
                 answer.used,
                 answer.window.allowed,
                 show_duration(answer.window.period)
             ),
-            Some(Answered::Unknown) => format!("the counters of `{key}` did not answer"),
-            None if key.is_empty() => "there is no key".into(),
-            None => format!("`{key}` has no limit"),
+            Some((_, Answered::Unknown)) => format!("the counters of `{key}` did not answer"),
+            None => format!("`{key}` has no limit{told}"),
         }
     }
 
     fn variables(&self) -> Vec<String> {
-        ["key", "used", "allowed", "window", "retry_after"].map(str::to_owned).into()
+        ["key", "used", "allowed", "window", "retry_after", "burst", "rate"].map(str::to_owned).into()
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        bindings.push(("key".into(), self.key.text(cx.facts).unwrap_or_default()));
-        let Some(Answered::Said(answer)) = cx.answer else {
+        let Some((question, answered)) = cx.answer else {
+            bindings.push(("key".into(), self.key.text(cx.facts).unwrap_or_default()));
             return;
         };
-        bindings.push(("used".into(), answer.used.to_string()));
-        bindings.push(("allowed".into(), answer.window.allowed.to_string()));
-        bindings.push(("window".into(), show_duration(answer.window.period)));
-        bindings.push(("retry_after".into(), show_wait(answer.retry_after)));
+        bindings.push(("key".into(), question.key.clone()));
+        if let Answered::Said(answer) = answered {
+            bind_answer(answer, bindings);
+        }
     }
 }
+
+fn bind_answer(answer: &Answer, bindings: &mut Bindings) {
+    let window = answer.window;
+    let rate = Window { burst: None, strict: false, ..window };
+    for (name, value) in [
+        ("used", answer.used.to_string()),
+        ("allowed", window.allowed.to_string()),
+        ("window", show_duration(window.period)),
+        ("retry_after", show_wait(answer.retry_after)),
+        ("burst", window.capacity().to_string()),
+        ("rate", rate.to_string()),
+    ] {
+        bindings.push((name.into(), value));
+    }
+}
+
+/// An empty mail has a header of about so many bytes.
+const SMALLEST_MESSAGE: u64 = 500;
 
 const COUNTS: &[(&str, Count)] = &[
     ("recipients", Count::Recipients),
@@ -185,196 +201,49 @@ const COUNTS: &[(&str, Count)] = &[
 ];
 
 impl Rate {
+    /// Whether this mail alone is more than its limit could ever allow.
+    pub fn can_never_fit(question: &Question, answered: &Answered) -> bool {
+        matches!(answered, Answered::Said(answer) if !answer.allowed && question.n > answer.window.capacity())
+    }
+
     /// What the key is made of, and what its limits are looked up by.
     pub fn reads(&self) -> Vec<Fact> {
-        let listed = match &self.limits {
-            Source::Listed { lookup, .. } => lookup.of,
-            _ => None,
-        };
+        let listed = self.limits.lookup().and_then(|lookup| lookup.of);
         self.key.parts().iter().map(|part| part.fact).chain(listed).collect()
     }
 
-    /// What the store is to be asked; None when no limit applies.
-    pub fn question(&self, bucket: u32, cx: &Context<'_>) -> Option<Question> {
-        let key = self.key.text(cx.facts)?;
-        let limits = self.limits.of(&key, &self.key, cx.facts)?;
+    /// What the store is to be asked; nothing when no limit applies.
+    pub fn questions(&self, bucket: u32, cx: &Context<'_>) -> impl Iterator<Item = Question> + use<> {
+        let own = self.key.text(cx.facts).and_then(|key| {
+            let limits = self.limits.of(&key, &self.key, cx.facts)?;
+            let coarse = self.key.coarse(cx.facts);
+            Some(Question { bucket, level: 0, coarse, key, limits, n: self.number(cx), count: self.count })
+        });
+        own.into_iter()
+    }
+
+    fn number(&self, cx: &Context<'_>) -> u64 {
         let n = match self.count {
             Count::Bytes => cx.facts.number(Fact::Size).or(cx.facts.number(Fact::AnnouncedSize)).unwrap_or(1),
             Count::Recipients if cx.stage >= Stage::Data => cx.facts.recipients.len() as u64,
             Count::Connections | Count::Messages | Count::Recipients => 1,
         };
-        Some(Question {
-            bucket,
-            coarse: self.key.coarse(cx.facts),
-            key,
-            limits,
-            n: n.max(1),
-            count: self.count,
-        })
+        n.max(1)
     }
 }
 
-impl Key {
-    fn parse(node: &Node, cx: &mut Loader<'_>) -> Option<Self> {
-        if let Some(options) = node.as_map() {
-            cx.only_keys(options, &["first_of"], "key");
-            let Some(first_of) = node.get("first_of") else {
-                cx.mistake(node.place, "a key is an attribute, a list of them, or {first_of: […]}");
-                return None;
-            };
-            return parts(first_of, cx).map(Self::FirstOf);
-        }
-        parts(node, cx).map(Self::All)
-    }
-
-    fn parts(&self) -> &[Part] {
-        match self {
-            Self::All(parts) | Self::FirstOf(parts) => parts,
-        }
-    }
-
-    /// None when the mail does not have it.
-    fn text(&self, facts: &Facts) -> Option<String> {
-        match self {
-            Self::All(parts) => {
-                let texts: Option<Vec<_>> = parts.iter().map(|part| part.text(facts)).collect();
-                texts.map(|texts| texts.join(" "))
-            }
-            Self::FirstOf(parts) => parts.iter().find_map(|part| part.text(facts)),
-        }
-    }
-
-    fn coarse(&self, facts: &Facts) -> Option<String> {
-        let ip = self.parts().iter().find_map(|part| facts.ip(part.fact))?;
-        let (v4, v6) = COARSE_PREFIX;
-        network(ip, if ip.is_ipv4() { v4 } else { v6 })
-    }
-}
-
-impl Part {
-    fn text(self, facts: &Facts) -> Option<String> {
-        match facts.ip(self.fact) {
-            Some(ip) => network(ip, self.prefix_for(ip)),
-            None => facts.folded(self.fact).map(str::to_owned),
-        }
-    }
-
-    /// A length made for IPv4 means nothing for IPv6.
-    fn prefix_for(self, ip: IpAddr) -> u8 {
-        match (self.prefix, ip) {
-            (Some(prefix), IpAddr::V4(_)) => prefix.min(32),
-            (Some(prefix), IpAddr::V6(_)) if prefix > 32 => prefix,
-            (None, IpAddr::V4(_)) => 32,
-            (_, IpAddr::V6(_)) => IPV6_PREFIX,
-        }
-    }
-}
-
-fn network(ip: IpAddr, prefix: u8) -> Option<String> {
-    if ip.is_ipv4() && prefix == 32 {
-        return Some(ip.to_string());
-    }
-    IpNet::new(ip, prefix).ok().map(|net| net.trunc().to_string())
-}
-
-impl Source {
-    fn parse(node: &Node, cx: &mut Loader<'_>) -> Option<Self> {
-        if node.as_word() == Some("none") {
-            return Some(Self::None);
-        }
-        if Lookup::is_one(node) {
-            let lookup = Lookup::parse(node, To::Limits, cx)?;
-            let otherwise = match &lookup.otherwise {
-                Some(node) if node.as_word() == Some("none") => None,
-                Some(node) => Some(limits(node, cx)?),
-                None => None,
-            };
-            return Some(Self::Listed { lookup, otherwise });
-        }
-        limits(node, cx).map(Self::Fixed)
-    }
-
-    fn of(&self, key: &str, parts: &Key, facts: &Facts) -> Option<Arc<Limits>> {
-        let (lookup, otherwise) = match self {
-            Self::Fixed(limits) => return Some(Arc::clone(limits)),
-            Self::None => return None,
-            Self::Listed { lookup, otherwise } => (lookup, otherwise),
-        };
-        let hit = match lookup.of {
-            Some(_) => lookup.find(facts),
-            // The most telling part of the key: the one of the kind of the list.
-            None => parts
-                .parts()
-                .iter()
-                .find_map(|part| lookup.list.lookup(&query(facts, part.fact)?))
-                .or_else(|| lookup.list.lookup(&crate::lists::Query { text: key, folded: key, ip: None })),
-        };
-        match hit {
-            Some(hit) => match hit.value {
-                Some(ListValue::Limits(limits)) => Some(limits),
-                _ => None,
-            },
-            None => otherwise.clone(),
-        }
-    }
-}
-
-fn parts(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<Part>> {
-    let found: Vec<_> = node.items().iter().map(|item| part(item, cx)).collect();
-    let found: Vec<Part> = found.into_iter().collect::<Option<_>>()?;
-    if found.is_empty() {
-        cx.mistake(node.place, "a key is an attribute, a list of them, or {first_of: […]}");
-        return None;
-    }
-    Some(found)
-}
-
-fn part(node: &Node, cx: &mut Loader<'_>) -> Option<Part> {
-    let text = cx.text(node, "a key")?;
-    let (name, prefix) = match text.split_once('/') {
-        Some((name, prefix)) => (name, Some(prefix)),
-        None => (text, None),
-    };
-    let Some(fact) = Fact::named(name) else {
-        let hint = did_you_mean(name, Fact::all().map(Fact::name));
-        cx.mistake(node.place, format!("no attribute `{name}`{hint}"));
-        return None;
-    };
-    let Some(prefix) = prefix else {
-        return Some(Part { fact, prefix: None });
-    };
-    let length = prefix.parse::<u8>().ok().filter(|length| (1..=128).contains(length));
-    let is_address = matches!(fact, Fact::Client | Fact::ClientAddress | Fact::ServerAddress);
-    if length.is_none() || !is_address {
+/// A bucket into which no mail fits refuses all of it for good.
+fn below_one_message(limits: &Allowance, place: Place, cx: &mut Loader<'_>) {
+    let known = limits.known();
+    let windows = known.iter().flat_map(|limits| limits.windows());
+    if let Some(window) = windows.into_iter().find(|window| window.capacity() < SMALLEST_MESSAGE) {
         cx.mistake(
-            node.place,
-            format!("`{text}` is not an address with a prefix length, such as client_address/24"),
+            place,
+            format!(
+                "`{window}` has room for {} bytes, which is below one message: give {SMALLEST_MESSAGE} or more, or count messages",
+                window.capacity()
+            ),
         );
-        return None;
-    }
-    Some(Part { fact, prefix: length })
-}
-
-fn limits(node: &Node, cx: &mut Loader<'_>) -> Option<Arc<Limits>> {
-    let mut fine = true;
-    let mut texts = Vec::new();
-    for item in cx.some_items(node, "limits")? {
-        let text = cx.text(item, "a limit")?;
-        if let Err(message) = text.parse::<Limits>() {
-            cx.mistake(item.place, message);
-            fine = false;
-        }
-        texts.push(text);
-    }
-    if !fine {
-        return None;
-    }
-    match texts.join(", ").parse::<Limits>() {
-        Ok(limits) => Some(Arc::new(limits)),
-        Err(message) => {
-            cx.mistake(node.place, message);
-            None
-        }
     }
 }
 
@@ -405,7 +274,7 @@ mod tests {
         let facts = facts(given);
         let stage = if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data };
         let cx = Context { facts: &facts, known: &Known::default(), stage, answer: None };
-        rate.question(0, &cx).map(|question| (question.key, question.n))
+        rate.questions(0, &cx).next().map(|question| (question.key, question.n))
     }
 
     #[test]
@@ -422,16 +291,45 @@ mod tests {
             ("[sasl_username, recipient_domain]", "recipient=a@x.test", None),
             ("{first_of: [sasl_username, client_address]}", "client_address=192.0.2.7", Some("192.0.2.7")),
             ("sender", "sender=<>", Some("<>")),
+            ("sender", "sender=Bob+news@X.test.", Some("bob@x.test")),
+            ("sasl_username", "sasl_username=bob+phone", Some("bob")),
+            ("recipient_domain", "recipient=a@X.test.", Some("x.test")),
+            ("helo_name", "helo_name=mail+1.x.test", Some("mail+1.x.test")),
+            ("client", "client_address=2001:db8::7 client_name=a.test", Some("2001:db8::/64")),
+            ("client_address/64", "client_address=::ffff:192.0.2.7", Some("192.0.2.7")),
+            (
+                "[client_family, hour, direction]",
+                "client_address=192.0.2.7 hour=3 direction=inbound",
+                Some("ipv4 3 inbound"),
+            ),
         ] {
             let yaml = format!("rate: {{key: {key}, limits: [1/1h]}}");
             assert_eq!(question(&yaml, given).map(|(key, _)| key).as_deref(), expected, "{key} of {given}");
         }
     }
 
+    /// A stranger chooses how a value is cut.
+    #[test]
+    fn keys_of_several_can_not_be_confused() {
+        let key = |sender: &str, recipient: &str| {
+            let mut facts = facts("");
+            facts.set(Fact::Sender, sender);
+            facts.set(Fact::Recipient, recipient);
+            let Some(AnyCheck::Rate(rate)) = load("rate: {key: [sender, recipient], limits: [1/1h]}").0
+            else {
+                panic!("it loads");
+            };
+            rate.key.text(&facts)
+        };
+        assert_eq!(key("a", "b c").as_deref(), Some(r#"a "b c""#));
+        assert_ne!(key("a", "b c"), key("a b", "c"));
+        assert_ne!(key("a", r#"" "b"#), key(r#"a """#, "b"));
+    }
+
     #[test]
     fn what_is_counted_is_what_is_asked_for() {
         let asked = |count: &str, given: &str| {
-            question(&format!("rate: {{key: sender, count: {count}, limits: [1/1h]}}"), given).unwrap().1
+            question(&format!("rate: {{key: sender, count: {count}, limits: [1K/1h]}}"), given).unwrap().1
         };
         assert_eq!(asked("recipients", "sender=a@b.test"), 1);
         assert_eq!(asked("recipients", "sender=a@b.test recipients=a@x.test,b@x.test"), 2);
@@ -445,6 +343,12 @@ mod tests {
         wrong(
             "rate: {key: sasl_username, limits: [100/hour]}",
             &["`100/hour` is not a limit such as 100/10m or 500/1d burst 50"],
+        );
+        wrong(
+            "rate: {key: sender, count: bytes, limits: [1M/1h, 1G/1d burst 100]}",
+            &[
+                "`1G/1d burst 100` has room for 100 bytes, which is below one message: give 500 or more, or count messages",
+            ],
         );
         wrong("rate: {key: login, limits: [1/1h]}", &["no attribute `login`"]);
         wrong(

@@ -3,6 +3,7 @@
 use super::Answered;
 use super::AnyCheck;
 use super::Context;
+use super::Question;
 use super::Truth;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -59,13 +60,18 @@ pub(super) fn check(yaml: &str, given: &str, expected: Truth) {
 }
 
 #[track_caller]
-pub(super) fn check_answered(yaml: &str, given: &str, answer: Option<Answered>, expected: Truth) {
+pub(super) fn check_answered(yaml: &str, given: &str, answer: Option<(Question, Answered)>, expected: Truth) {
     let (check, mistakes) = load(yaml);
     assert_eq!(mistakes, Vec::<String>::new(), "{yaml}");
     let check = check.expect("a check");
     let facts = facts(given);
     let stage = check.needs().stage.max(if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data });
-    let cx = Context { facts: &facts, known: &Known::default(), stage, answer: answer.as_ref() };
+    let cx = Context {
+        facts: &facts,
+        known: &Known::default(),
+        stage,
+        answer: answer.as_ref().map(|(question, answer)| (question, answer)),
+    };
     let found = check.evaluate(&cx);
     assert_eq!(found, expected, "{yaml} on {given:?}: {}", check.because(&cx));
 }

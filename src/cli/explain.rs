@@ -365,7 +365,11 @@ rules:
 "#;
 
     async fn explained(request: &str, message: Option<&str>) -> Explained {
-        let policy = load_texts(&[("p.yaml", RULES)], Path::new(""), &Options::default()).unwrap().policy;
+        explained_by(RULES, request, message).await
+    }
+
+    async fn explained_by(rules: &str, request: &str, message: Option<&str>) -> Explained {
+        let policy = load_texts(&[("p.yaml", rules)], Path::new(""), &Options::default()).unwrap().policy;
         let request = first_request(request).unwrap();
         let stage = stage_of(&request).unwrap();
         let facts = facts(&request, stage, &policy);
@@ -387,6 +391,32 @@ rules:
              verdict: accept\n\
              if all were enforced: reject by blocked: 550 5.7.1 no [explain] (sender `bad@b.test` fits `bad@b.test`)\n"
         );
+    }
+
+    #[tokio::test]
+    async fn a_limit_tells_its_key_and_which_entry_and_class_decided() {
+        let rules = "
+lists:
+  plan:
+    of: address
+    to: limits
+    named: {bulk: [500/1h]}
+    entries: {news@a.test: bulk, a.test: [50/1h], abuse@a.test: none}
+rules:
+  - {name: limit, when: {rate: {key: sender, limits: {list: plan, else: [10/1h]}}}, then: defer_if_permit}
+";
+        for (sender, because) in [
+            (
+                "News+7@A.test",
+                "`news@a.test` has used 1 of 500 in 1h (class `bulk` of entry `news@a.test` in plan)",
+            ),
+            ("x@a.test", "`x@a.test` has used 1 of 50 in 1h (entry `a.test` in plan)"),
+            ("abuse@a.test", "`abuse@a.test` has no limit (entry `abuse@a.test` in plan)"),
+            ("x@b.test", "`x@b.test` has used 1 of 10 in 1h (no entry in plan)"),
+        ] {
+            let told = explained_by(rules, &format!("sender={sender}\nrecipient=a@c.test"), None).await;
+            assert_eq!(told.rules[0].because, because);
+        }
     }
 
     #[tokio::test]

@@ -7,6 +7,8 @@ use crate::checks::Bindings;
 use crate::checks::Check as _;
 use crate::checks::Context;
 use crate::checks::ListedHit;
+use crate::checks::Question;
+use crate::checks::Rate;
 use crate::checks::Truth;
 use crate::checks::show_score;
 use crate::facts::Reason;
@@ -42,7 +44,7 @@ pub(super) struct Acting<'a> {
     pub ask: &'a Ask<'a>,
     pub rule: &'a Rule,
     pub index: u32,
-    pub answer: Option<&'a Answered>,
+    pub answer: Option<(&'a Question, &'a Answered)>,
     /// Of an earlier stage that is another's to decide: tags and points only.
     pub marks_only: bool,
     /// Its condition was unknown and is taken for a match: nothing final.
@@ -53,7 +55,7 @@ pub(super) struct Acting<'a> {
     pub bindings: Option<Bindings>,
 }
 
-impl Acting<'_> {
+impl<'a> Acting<'a> {
     pub(super) fn all(&mut self, walk: &mut Walk) -> After {
         let mut first = None;
         let mut after = After::GoOn;
@@ -116,6 +118,9 @@ impl Acting<'_> {
         if self.ask.impossible.iter().any(|word| word == action.word()) {
             return (false, After::GoOn);
         }
+        if let Some(reply) = self.too_large(action) {
+            return self.refuse(reply, walk, Refusal::Reject);
+        }
         match action {
             Action::Accept => (true, After::EndFile),
             Action::Permit => {
@@ -135,6 +140,18 @@ impl Acting<'_> {
             Action::AsListed => self.as_listed(walk),
             action => (self.change(action, walk), After::GoOn),
         }
+    }
+
+    /// What is said instead of an action to a mail that would never be let through,
+    /// however often it came back.
+    fn too_large(&self, action: &Action) -> Option<&'a ReplyText> {
+        let (limit, (question, answered)) = self.rule.limit.as_ref().zip(self.answer)?;
+        let is_replaced = match action {
+            Action::Defer(_) | Action::DeferIfPermit(_) => true,
+            Action::Reject(_) => limit.too_large.is_own,
+            _ => false,
+        };
+        (is_replaced && Rate::can_never_fit(question, answered)).then_some(&limit.too_large.reply)
     }
 
     /// A rule that only marks still ends its file where it accepts.

@@ -234,19 +234,22 @@ pub struct Hit {
 /// or an answer led to a further question. Rules with limits are few.
 const MAX_ROUNDS: usize = 16;
 
-/// Answers to questions, by rule.
+/// Answers to questions, by rule and level.
 #[derive(Clone, Debug, Default)]
 struct Answers {
     said: Vec<(u32, Question, Answered)>,
 }
 
 impl Answers {
-    fn of(&self, rule: u32) -> Option<&Answered> {
-        self.said.iter().find(|(asker, _, _)| *asker == rule).map(|(_, _, answer)| answer)
+    /// Of a rule's levels the one that decides.
+    fn of(&self, rule: u32) -> Option<(&Question, &Answered)> {
+        let own = self.said.iter().filter(|(asker, _, _)| *asker == rule);
+        let own = own.map(|(_, question, answer)| (question, answer));
+        own.reduce(|one, other| if other.1.is_graver(one.1) { other } else { one })
     }
 
     fn set(&mut self, rule: u32, question: Question, answer: Answered) {
-        self.said.retain(|(asker, _, _)| *asker != rule);
+        self.said.retain(|(asker, asked, _)| *asker != rule || asked.level != question.level);
         self.said.push((rule, question, answer));
     }
 }
@@ -301,7 +304,7 @@ impl Passes {
         for question in
             self.enforced.as_mut().map(|walk| std::mem::take(&mut walk.questions)).unwrap_or_default()
         {
-            if !questions.iter().any(|(rule, _)| *rule == question.0) {
+            if !questions.iter().any(|(rule, asked)| *rule == question.0 && asked.level == question.1.level) {
                 questions.push(question);
             }
         }

@@ -351,8 +351,8 @@ async fn a_size_that_is_told_late_is_charged_once_and_not_of_what_is_refused() {
     ] {
         let mut bench = Bench::new(&format!(
             "rules:
-  - {{name: a, when: {{rate: {{key: sender, count: bytes, limits: [1/1h strict], bucket: b, charge: {charge}}}}}, then: {{log: \"{{used}}\"}}}}
-  - {{name: b, when: {{rate: {{key: sender, count: bytes, limits: [1/1d strict], bucket: b, charge: {charge}}}}}, then: {{log: \"{{used}}\"}}}}
+  - {{name: a, when: {{rate: {{key: sender, count: bytes, limits: [1K/1h strict], bucket: b, charge: {charge}}}}}, then: {{log: \"{{used}}\"}}}}
+  - {{name: b, when: {{rate: {{key: sender, count: bytes, limits: [1K/1d strict], bucket: b, charge: {charge}}}}}, then: {{log: \"{{used}}\"}}}}
 "
         ));
         let facts = "sender=s@b.test recipient=a@b.test";
@@ -364,9 +364,9 @@ async fn a_size_that_is_told_late_is_charged_once_and_not_of_what_is_refused() {
             settle_size(&mut bench.recall, size, is_refused, store).await;
         }
         bench.recall.end_transaction();
-        let decided = bench.ask(Stage::Rcpt, facts, true).await;
+        let decided = bench.ask(Stage::Rcpt, &format!("{facts} announced_size=1024"), true).await;
         let used: Vec<_> = decided.verdict.effects.iter().map(|done| format!("{:?}", done.effect)).collect();
-        let with_this = expected + 1;
+        let with_this = expected + 1024;
         assert_eq!(
             used,
             [format!("Log(\"{with_this}\")"), format!("Log(\"{with_this}\")")],

@@ -238,9 +238,8 @@ impl Turn<'_> {
         let limited = match cx.answer {
             Some(_) => limit.rate.evaluate(&cx),
             None => {
-                if let Some(question) = limit.rate.question(limit.bucket, &cx) {
-                    walk.questions.push((self.index, question));
-                }
+                let questions = limit.rate.questions(limit.bucket, &cx);
+                walk.questions.extend(questions.map(|question| (self.index, question)));
                 return Truth::NoMatch;
             }
         };

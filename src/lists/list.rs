@@ -13,6 +13,7 @@ use super::set::Set;
 use super::value::ListValue;
 use super::value::Stored;
 use super::value::To;
+use crate::state::Limits;
 use crate::yaml::Mistake;
 use crate::yaml::Place;
 use crate::yaml::Source;
@@ -224,6 +225,15 @@ impl List {
         })
     }
 
+    /// All limits that its entries give.
+    pub fn limits(&self) -> Vec<Arc<Limits>> {
+        let limits = |stored: &Stored| match stored {
+            Stored::Ready(ListValue::Limits(limits, _)) => Some(Arc::clone(limits)),
+            _ => None,
+        };
+        self.content.load().values.iter().filter_map(limits).collect()
+    }
+
     /// The names of groups that every entry has.
     pub fn capture_names(&self) -> Vec<String> {
         self.content.load().set.capture_names()
@@ -327,7 +337,8 @@ mod tests {
     fn shown(value: &ListValue) -> String {
         match value {
             ListValue::Action(action) => format!("{:?}", action.verb),
-            ListValue::Limits(limits) => limits.to_string(),
+            ListValue::Limits(limits, None) => limits.to_string(),
+            ListValue::Limits(limits, Some(class)) => format!("{limits} ({class})"),
             ListValue::Text(text) => text.to_string(),
             ListValue::Names(names) => names.texts().collect::<Vec<_>>().join("|"),
             ListValue::None => "none".to_owned(),
@@ -364,7 +375,7 @@ mod tests {
         for (text, expected) in [
             ("User@d.test", "user@d.test = 100/6m"),
             ("news+x@d.test", "news@d.test = 1000/1h"),
-            ("big@d.test", "big@d.test = 7/1h"),
+            ("big@d.test", "big@d.test = 7/1h (bulk)"),
             ("other@d.test", "d.test = 5/1h, 9/1d"),
             ("boss@d.test", "boss@d.test = none"),
             ("x@else.test", "-"),

@@ -54,8 +54,8 @@ impl To {
 #[derive(Clone, Debug)]
 pub enum ListValue {
     Action(Arc<TableAction>),
-    /// Classes are replaced by what they stand for.
-    Limits(Arc<Limits>),
+    /// With the class of `named:` that stands for them, if one was given.
+    Limits(Arc<Limits>, Option<Arc<str>>),
     Names(Arc<Names>),
     /// The word `none`: the key is excused.
     None,
@@ -68,7 +68,7 @@ impl fmt::Display for ListValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Action(action) => write!(f, "{:?}", action.verb),
-            Self::Limits(limits) => limits.fmt(f),
+            Self::Limits(limits, _) => limits.fmt(f),
             Self::Names(names) => f.write_str(&names.texts().collect::<Vec<_>>().join(", ")),
             Self::None => f.write_str("none"),
             Self::Number(number) => number.fmt(f),
@@ -227,7 +227,10 @@ impl Reader {
         }
         Ok(Stored::Ready(match self.to {
             To::Action => ListValue::Action(Arc::new(TableAction::parse(&one(raw)?, expands)?)),
-            To::Limits => ListValue::Limits(Arc::new(self.limits(raw)?)),
+            To::Limits => {
+                let class = self.class(raw).map(|(class, _)| class.as_str().into());
+                ListValue::Limits(Arc::new(self.limits(raw)?), class)
+            }
             To::Names => ListValue::Names(Arc::new(Names::parse(&if is_line {
                 split_names(raw)
             } else {
@@ -239,15 +242,19 @@ impl Reader {
     }
 
     fn limits(&self, raw: &[String]) -> Result<Limits, String> {
-        let class = match raw {
-            [word] => self.named.get(word),
-            _ => None,
-        };
-        let text = class.map_or(raw, Vec::as_slice).join(", ");
+        let class = self.class(raw);
+        let text = class.map_or(raw, |(_, limits)| limits).join(", ");
         text.parse().map_err(|error| match raw {
             [word] if class.is_none() => self.no_class(word).unwrap_or(error),
             _ => error,
         })
+    }
+
+    fn class(&self, raw: &[String]) -> Option<(&String, &Vec<String>)> {
+        match raw {
+            [word] => self.named.get_key_value(word),
+            _ => None,
+        }
     }
 
     /// A word instead of limits can only have been meant as a class.
@@ -296,7 +303,7 @@ mod tests {
         let mut reader = reader(to, false);
         match reader.line(raw).map(|number| reader.stored[number as usize].value(&[])) {
             Ok(ListValue::Action(action)) => format!("{:?}", action.verb),
-            Ok(ListValue::Limits(limits)) => limits.to_string(),
+            Ok(ListValue::Limits(limits, _)) => limits.to_string(),
             Ok(ListValue::Text(text)) => text.to_string(),
             Ok(ListValue::Names(names)) => names.texts().collect::<Vec<_>>().join("|"),
             Ok(ListValue::None) => "none".to_owned(),

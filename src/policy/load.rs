@@ -320,12 +320,12 @@ fn finish(
             true => Mode::Enforce,
             false => rule.mode.or(heads[file].mode).unwrap_or_default(),
         };
-        let limit = rule.limit.as_ref().and_then(|(check, _)| match check {
+        let limit = rule.limit.as_ref().zip(rule.too_large).and_then(|((check, _), too_large)| match check {
             AnyCheck::Rate(rate) => {
                 let name = rate.bucket.clone().unwrap_or_else(|| format!("rule {}", rule.name));
                 // Bytes are not counted among messages.
                 let name = format!("{} of {name}", rate.count.word());
-                Some(Limit { rate: rate.clone(), bucket: bucket(&mut buckets, name) })
+                Some(Limit { rate: rate.clone(), bucket: bucket(&mut buckets, name), too_large })
             }
             _ => None,
         });

@@ -130,6 +130,15 @@ impl Rule {
 pub struct Limit {
     pub rate: Rate,
     pub bucket: u32,
+    pub too_large: TooLarge,
+}
+
+/// What is said to a mail that is larger than its limit could ever allow.
+#[derive(Clone, Debug)]
+pub struct TooLarge {
+    pub reply: ReplyText,
+    /// It was given: then it also takes the place of a `reject`.
+    pub is_own: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]

@@ -4,6 +4,7 @@
 use super::Condition;
 use super::Mode;
 use super::OnUnknown;
+use super::TooLarge;
 use super::Trial;
 use super::action;
 use super::action::Action;
@@ -32,6 +33,8 @@ pub(super) struct Written {
     pub place: Place,
     pub condition: Condition,
     pub limit: Option<(AnyCheck, Place)>,
+    /// Of the limit, if there is one.
+    pub too_large: Option<TooLarge>,
     pub actions: Vec<(Action, Place)>,
     pub stage: Option<(Stage, Place)>,
     pub mode: Option<Mode>,
@@ -82,6 +85,11 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
             None
         }
     };
+    let rate = limit.as_ref().and_then(|(check, _)| check.as_rate());
+    let too_large = match (rate, &actions) {
+        (Some(rate), Some(actions)) => then::too_large(rate.too_large.as_ref(), actions, around, cx),
+        _ => None,
+    };
     let stage = node.get("stage").and_then(|stage| Some((self::stage(stage, cx)?, stage.place)));
     let mode = node.get("mode").and_then(|mode| self::mode(mode, cx));
     let on_unknown = node.get("on_unknown").and_then(|node| self::on_unknown(node, cx));
@@ -101,6 +109,7 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
         unconditional: condition.condition.is_empty() && limit.is_none(),
         condition: condition.condition,
         limit,
+        too_large,
         actions,
         stage,
         mode,

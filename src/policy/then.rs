@@ -1,5 +1,6 @@
 //! `then`: reads what a rule does, as it is written in YAML.
 
+use super::TooLarge;
 use super::action::Action;
 use super::action::Addition;
 use super::action::Change;
@@ -177,10 +178,40 @@ fn read_bare(word: &str, place: Place, around: Around<'_>, cx: &mut Loader<'_>) 
     }
 }
 
+/// What a rule with a limit says to a mail that alone is more than that.
+pub(super) fn too_large(
+    node: Option<&Node>,
+    actions: &[(Action, Place)],
+    around: Around<'_>,
+    cx: &mut Loader<'_>,
+) -> Option<TooLarge> {
+    let Some(node) = node else {
+        let text = "more than the limit of {key} could ever allow ({burst})";
+        let text = Template::parse(text, around.variables, Place::default(), cx)?;
+        return Some(TooLarge { reply: ReplyText { code: 552, enhanced: [5, 3, 4], text }, is_own: false });
+    };
+    let mut refuses = false;
+    for (action, _) in actions {
+        let is_refusal = |action: &Action| {
+            matches!(action, Action::Defer(_) | Action::DeferIfPermit(_) | Action::Reject(_))
+        };
+        action.each(&mut |action| refuses |= is_refusal(action));
+    }
+    if !refuses {
+        let message =
+            "`too_large` takes the place of reject, defer or defer_if_permit: this rule has none of them";
+        cx.mistake(node.place, message);
+        return None;
+    }
+    let reply = reply(node, Class::TooLarge, "too_large", around, cx)?;
+    Some(TooLarge { reply, is_own: true })
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum Class {
     Permanent,
     Temporary,
+    TooLarge,
 }
 
 /// `"[NNN] [X.Y.Z] TEXT"`.
@@ -195,6 +226,7 @@ fn reply(
     let (digit, defaults) = match class {
         Class::Permanent => (5, (554, [5, 7, 1])),
         Class::Temporary => (4, (450, [4, 7, 1])),
+        Class::TooLarge => (5, (552, [5, 3, 4])),
     };
     let mut fine = true;
     let (code, rest) = split_code(whole);
