@@ -16,6 +16,8 @@ use super::session::Transaction;
 use super::sessions::Handle;
 use super::sessions::Key;
 use crate::decision::About;
+use crate::decision::Ruling;
+use crate::engine::Outcome;
 use crate::engine::usual_direction;
 use crate::facts::Attribute;
 use crate::facts::Fact;
@@ -86,7 +88,7 @@ impl Desk {
         let mut facts = Facts::from_attributes(attributes, stage);
         facts.set(Fact::Listener, &peer.listener);
         self.set_moment(&mut facts);
-        let handle = self.session_of_request(&facts, peer, anew);
+        let handle = self.session_of_request(&facts, peer, anew).await;
         let mut session = handle.lock().await;
         session.hear(&facts);
         if let Some(milter) = &session.milter {
@@ -96,8 +98,8 @@ impl Desk {
         if stage < Stage::Mail {
             return self.before_mail(facts, &mut session, stage).await;
         }
-        self.join_request(&facts, &mut session, stage);
-        let Some(transaction) = session.transaction.as_mut() else {
+        self.join_request(&facts, &mut session, stage).await;
+        let Session { recall, transaction: Some(transaction), .. } = &mut *session else {
             return PolicyAction::Dunno;
         };
         match transaction.before(stage, &facts) {
@@ -114,6 +116,10 @@ impl Desk {
         }
         facts.set_direction(usual_direction(&facts, &transaction.active.policy.lists));
         if stage == Stage::Data {
+            let accepted = facts.number(Fact::RecipientCount).and_then(|count| usize::try_from(count).ok());
+            if let Some(accepted) = accepted.filter(|count| *count < transaction.recipients.len()) {
+                self.settle_count(recall, accepted).await;
+            }
             facts.recipients.clone_from(&transaction.recipients);
             // It names one recipient only if there is but one.
             facts.unset(Fact::Recipient);
@@ -133,7 +139,7 @@ impl Desk {
     }
 
     /// The session a request belongs to, made if there is none.
-    fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
+    async fn session_of_request(&self, facts: &Facts, peer: &Peer, anew: bool) -> Handle {
         let instance = facts.text(Fact::Instance);
         let pid = instance.and_then(|text| u32::from_str_radix(text.split('.').next()?, 16).ok());
         let key = Key::of_client(facts);
@@ -151,34 +157,35 @@ impl Desk {
                 other
             });
             if !other {
-                self.settle_line(peer, pid, key, &handle);
+                self.settle_line(peer, pid, key, &handle).await;
                 return handle;
             }
         }
         let handle = Handle::new(tokio::sync::Mutex::new(Session { pid, ..Session::default() }));
         if let Some(key) = &key {
             for gone in self.sessions.put(key.clone(), Arc::clone(&handle)) {
-                self.end_replaced(&gone);
+                self.end_replaced(&gone).await;
             }
         }
-        self.settle_line(peer, pid, key, &handle);
+        self.settle_line(peer, pid, key, &handle).await;
         handle
     }
 
     /// A smtpd that asks about another session has ended the one before.
-    fn settle_line(&self, peer: &Peer, pid: Option<u32>, key: Option<Key>, now: &Handle) {
+    async fn settle_line(&self, peer: &Peer, pid: Option<u32>, key: Option<Key>, now: &Handle) {
         let (Some(pid), Some(key)) = (pid, key) else {
             return;
         };
-        let mut asked = peer.line.asked.lock();
-        if asked.as_ref().is_some_and(|asked| std::ptr::eq(asked.session.as_ptr(), Arc::as_ptr(now))) {
-            return;
-        }
-        let before = asked.replace(Asked { pid, key, session: Arc::downgrade(now) });
-        drop(asked);
+        let before = {
+            let mut asked = peer.line.asked.lock();
+            if asked.as_ref().is_some_and(|asked| std::ptr::eq(asked.session.as_ptr(), Arc::as_ptr(now))) {
+                return;
+            }
+            asked.replace(Asked { pid, key, session: Arc::downgrade(now) })
+        };
         if let Some(before) = before.filter(|before| before.pid == pid)
             && let Some(session) = before.session.upgrade()
-            && self.end_replaced(&session)
+            && self.end_replaced(&session).await
         {
             self.sessions.remove(&before.key, &session);
         }
@@ -200,6 +207,10 @@ impl Desk {
         let refusal = refusal.filter(|refusal| !matches!(refusal, Refusal::Discard(_)));
         if refusal.is_some() || would.is_some() {
             let transaction = Transaction::new(id, Arc::clone(&active));
+            let now = match refusal {
+                Some(_) => now,
+                None => Ruling { verdict: "accept", ..Ruling::default() },
+            };
             self.tell(About::Client, &transaction, &facts, &marks(&decided.known), now, would, "policy");
         }
         session.connection = Some(Arc::new(facts));
@@ -207,7 +218,7 @@ impl Desk {
     }
 
     /// Binds a request to the transaction that is under way, or begins one.
-    fn join_request(&self, facts: &Facts, session: &mut Session, stage: Stage) {
+    async fn join_request(&self, facts: &Facts, session: &mut Session, stage: Stage) {
         let instance = facts.text(Fact::Instance);
         let goes_on = session.transaction.as_ref().is_some_and(|transaction| {
             match (transaction.instance.as_deref(), instance) {
@@ -219,7 +230,7 @@ impl Desk {
             }
         });
         if !goes_on {
-            self.begin_transaction(session);
+            self.begin_transaction(session).await;
         }
         if let Some(transaction) = session.transaction.as_mut() {
             transaction.by_policy = true;
@@ -255,6 +266,7 @@ impl Desk {
         if !transaction.by_milter || !facts.is_known(Fact::QueueId) {
             // Nobody else will say how it ends.
             self.settle_size(recall, transaction.size, false).await;
+            self.settle(recall, Outcome::Accepted).await;
             self.tell_message(session, "accept");
         }
         action

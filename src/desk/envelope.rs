@@ -7,6 +7,7 @@ use super::report::marks;
 use super::report::ruling;
 use super::session::Transaction;
 use crate::decision::About;
+use crate::engine::Outcome;
 use crate::engine::Recall;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -52,6 +53,9 @@ impl Desk {
             self.tell(about, transaction, facts, &marks, now.clone(), would.clone(), seen_by);
         }
         if let Some(refusal) = refusal {
+            if stage == Stage::Data {
+                self.settle(recall, Outcome::Refused).await;
+            }
             if matches!(refusal, Refusal::Discard(_)) {
                 // It is the whole message that goes.
                 transaction.note(Some(now), None);

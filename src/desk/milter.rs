@@ -19,9 +19,11 @@ use super::sessions::Handle;
 use super::sessions::Key;
 use crate::config::Decides;
 use crate::engine::Decided;
+use crate::engine::Outcome;
 use crate::engine::usual_direction;
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::MAX_VALUE_BYTES;
 use crate::facts::Macros;
 use crate::facts::Marks;
 use crate::facts::MilterFacts;
@@ -128,7 +130,7 @@ impl MilterSession {
         for key in &self.keys {
             for gone in self.desk.sessions.put(key.clone(), Arc::clone(&handle)) {
                 if !Arc::ptr_eq(&gone, &handle) {
-                    self.desk.end_replaced(&gone);
+                    self.desk.end_replaced(&gone).await;
                 }
             }
         }
@@ -167,7 +169,7 @@ impl MilterSession {
             !transaction.by_milter && transaction.instance.is_none() && !transaction.is_told
         });
         if !joins {
-            desk.begin_transaction(&mut session);
+            desk.begin_transaction(&mut session).await;
         }
         let Session { transaction: Some(transaction), generation, recall, .. } = &mut *session else {
             return MilterAnswer::Continue;
@@ -196,7 +198,8 @@ impl MilterSession {
     ) -> MilterAnswer {
         let began = Instant::now();
         self.view.queue_id(macros);
-        let recipient = internal_form(&String::from_utf8_lossy(recipient));
+        let mut recipient = internal_form(&String::from_utf8_lossy(recipient));
+        recipient.truncate(recipient.floor_char_boundary(MAX_VALUE_BYTES));
         let rejected = macros("rcpt_mailer").as_deref() == Some("error");
         let Some(handle) = self.handle.clone() else {
             return MilterAnswer::Continue;
@@ -207,6 +210,7 @@ impl MilterSession {
         }
         let answer = if rejected {
             forget_recipient(&mut session, &recipient);
+            self.desk.settle_recipient(&mut session.recall, &recipient).await;
             MilterAnswer::Continue
         } else {
             self.recipient(&recipient, &mut session).await
@@ -275,7 +279,7 @@ impl MilterSession {
         let mut session = handle.lock().await;
         session.milter = Some(Box::new(self.view.facts.clone()));
         let joined = self.is_current(&session) && self.names_the_same_mail(&session);
-        let mut own = (!joined).then(|| self.session_of_its_own());
+        let mut own = if joined { None } else { Some(self.session_of_its_own().await) };
         let ending = self.decide_message(own.as_deref_mut().unwrap_or(&mut session)).await;
         drop(session);
         let action = metrics::Action::from(&ending.answer);
@@ -296,10 +300,10 @@ impl MilterSession {
     /// For a message whose transaction was taken by requests of another session,
     /// from the same port of the client: it is decided all the same, by what the
     /// milter knows.
-    fn session_of_its_own(&self) -> Box<Session> {
+    async fn session_of_its_own(&self) -> Box<Session> {
         let milter = Some(Box::new(self.view.facts.clone()));
         let mut session = Box::new(Session { milter, ..Session::default() });
-        self.desk.begin_transaction(&mut session);
+        self.desk.begin_transaction(&mut session).await;
         if let Some(transaction) = session.transaction.as_mut() {
             transaction.by_milter = true;
         }
@@ -360,6 +364,8 @@ impl MilterSession {
         let answer = self.answer(&decided, is_bounce);
         let is_refused = !matches!(answer, MilterAnswer::Continue | MilterAnswer::Accept);
         self.desk.settle_size(recall, transaction.size, is_refused).await;
+        let outcome = if is_refused { Outcome::Refused } else { Outcome::Accepted };
+        self.desk.settle(recall, outcome).await;
         let added = transaction.outbox.add(decided.verdict.effects.clone());
         self.desk.log_effects(&active.policy, &added, &id);
         let (mut edits, impossible) = transaction.outbox.edits(&transaction.recipients);
@@ -439,7 +445,7 @@ impl MilterSession {
         let mut session = handle.lock().await;
         // It reaches us late: delegation may have begun the next one already.
         if self.is_current(&session) {
-            self.desk.end_transaction(&mut session, "aborted");
+            self.desk.end_transaction(&mut session, "aborted").await;
         }
         self.transaction = None;
     }
@@ -455,7 +461,7 @@ impl MilterSession {
         if self.transaction.is_some()
             && session.transaction.as_ref().map(|t| &t.id) == self.transaction.as_ref()
         {
-            self.desk.end_transaction(&mut session, "aborted");
+            self.desk.end_transaction(&mut session, "aborted").await;
         }
         session.milter = None;
     }
@@ -501,7 +507,8 @@ impl Drop for MilterSession {
             if let Ok(mut session) = handle.try_lock() {
                 session.milter = None;
                 if self.is_current(&session) {
-                    self.desk.end_transaction(&mut session, "aborted");
+                    // Nobody said how it ended: what is reserved is left to the timer.
+                    self.desk.close_transaction(&mut session, "aborted");
                 }
             }
         }

@@ -22,6 +22,7 @@ use crate::config::Decides;
 use crate::engine;
 use crate::engine::Ask;
 use crate::engine::Decided;
+use crate::engine::Outcome;
 use crate::engine::Recall;
 use crate::engine::Store;
 use crate::facts::DayTime;
@@ -185,9 +186,18 @@ impl Desk {
     pub async fn sweep(&self) {
         for session in self.sessions.sweep() {
             let mut session = session.lock().await;
-            self.end_transaction(&mut session, "accept");
+            self.end_transaction(&mut session, "accept").await;
         }
-        self.state.sweep(self.clock.now());
+        let now = self.clock.now();
+        self.state.sweep(now);
+        self.state.settle(now).await;
+    }
+
+    /// Ends all sessions, when the daemon stops: mail whose end nobody told is told now.
+    pub async fn end_all(&self) {
+        for session in self.sessions.drain() {
+            self.end_replaced(&session).await;
+        }
     }
 
     /// Short, and never the same twice: microseconds since the start of the
@@ -253,12 +263,28 @@ impl Desk {
 }
 
 impl Desk {
+    fn store(&self) -> Store<'_> {
+        let (now, deadline) = (self.clock.now(), self.deadlines.message);
+        Store { state: &self.state, now, deadline, charges: true }
+    }
+
+    /// What was reserved for a mail is charged, or given back.
+    async fn settle(&self, recall: &mut Recall, outcome: Outcome) {
+        engine::settle(recall, outcome, self.store()).await;
+    }
+
+    async fn settle_recipient(&self, recall: &mut Recall, recipient: &str) {
+        engine::settle_recipient(recall, recipient, self.store()).await;
+    }
+
+    async fn settle_count(&self, recall: &mut Recall, accepted: usize) {
+        engine::settle_count(recall, accepted, self.store()).await;
+    }
+
     /// Limits in bytes are charged what was not announced.
     async fn settle_size(&self, recall: &mut Recall, size: Option<u64>, is_refused: bool) {
-        let (now, deadline) = (self.clock.now(), self.deadlines.message);
-        let store = Store { state: &self.state, now, deadline, charges: true };
         if let Some(size) = size {
-            engine::settle_size(recall, size, is_refused, store).await;
+            engine::settle_size(recall, size, is_refused, self.store()).await;
         }
     }
 }

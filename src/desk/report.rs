@@ -10,6 +10,7 @@ use crate::decision::About;
 use crate::decision::Decision;
 use crate::decision::Ruling;
 use crate::engine::Decided;
+use crate::engine::Outcome;
 use crate::engine::World;
 use crate::engine::usual_direction;
 use crate::facts::Fact;
@@ -110,8 +111,8 @@ pub(super) fn sample(desk: &Desk) {
 
 impl Desk {
     /// Begins a transaction; one that was under way has ended without a word.
-    pub(super) fn begin_transaction(&self, session: &mut Session) {
-        self.end_unseen(session);
+    pub(super) async fn begin_transaction(&self, session: &mut Session) {
+        self.end_unseen(session).await;
         let active = self.active();
         self.settle_generation(session, &active);
         session.had_transaction = true;
@@ -129,10 +130,18 @@ impl Desk {
 
     /// Ends the transaction, if there is one, and writes its line unless that is
     /// done. Where only policy saw it and never its end, it is told as `verdict`.
-    pub(super) fn end_transaction(&self, session: &mut Session, verdict: &'static str) {
+    pub(super) async fn end_transaction(&self, session: &mut Session, verdict: &'static str) {
         if session.transaction.is_none() {
             return;
         }
+        // It was given up before its end: that is known only where a milter hears of it.
+        let outcome = if verdict == "aborted" { Outcome::Refused } else { Outcome::Accepted };
+        self.settle(&mut session.recall, outcome).await;
+        self.close_transaction(session, verdict);
+    }
+
+    /// The same without a word on what was reserved for it.
+    pub(super) fn close_transaction(&self, session: &mut Session, verdict: &'static str) {
         self.tell_message(session, verdict);
         session.transaction = None;
         session.recall.end_transaction();
@@ -140,10 +149,10 @@ impl Desk {
 
     /// A session whose place was taken by another. False while a milter has it, or
     /// somebody is at work on it: the mail goes on there.
-    pub(super) fn end_replaced(&self, before: &Handle) -> bool {
+    pub(super) async fn end_replaced(&self, before: &Handle) -> bool {
         match before.try_lock() {
             Ok(mut session) if session.milter.is_none() => {
-                self.end_unseen(&mut session);
+                self.end_unseen(&mut session).await;
                 true
             }
             _ => false,
@@ -152,9 +161,9 @@ impl Desk {
 
     /// Ends a transaction whose end nobody told: where there is a milter it was
     /// given up, else it went on without us.
-    fn end_unseen(&self, session: &mut Session) {
+    async fn end_unseen(&self, session: &mut Session) {
         let by_milter = session.transaction.as_ref().is_some_and(|transaction| transaction.by_milter);
-        self.end_transaction(session, if by_milter { "aborted" } else { "accept" });
+        self.end_transaction(session, if by_milter { "aborted" } else { "accept" }).await;
     }
 
     /// The one line of a message, with both sides.

@@ -194,6 +194,19 @@ impl Sessions {
         over
     }
 
+    /// All there are, each once.
+    pub(super) fn drain(&self) -> Vec<Handle> {
+        let mut all = Vec::new();
+        for shard in &self.shards {
+            let mut shard = shard.lock();
+            let Shard { young, old, .. } = &mut *shard;
+            all.extend(young.drain().chain(old.drain()).map(|(_, session)| session));
+        }
+        all.sort_by_key(|session| Arc::as_ptr(session) as usize);
+        all.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        all
+    }
+
     /// How many there are, and how many were pushed out since the start.
     pub(super) fn sizes(&self) -> (u64, u64) {
         let count = self.shards.iter().map(|shard| {

@@ -8,11 +8,18 @@ use super::Recall;
 use super::Store;
 use super::answer;
 use super::in_store;
+use super::settle;
+use super::settle::Held;
 use super::walk::Walk;
 use super::within;
 use crate::checks::Answered;
+use crate::checks::Count;
 use crate::checks::Question;
+use crate::facts::Fact;
+use crate::facts::Stage;
 use crate::policy::Mode;
+use crate::state::Hold;
+use crate::state::Reserved;
 
 /// Charges what was let through; false when others took the tokens meanwhile, so
 /// that the decision has to be made anew.
@@ -32,20 +39,24 @@ pub(super) async fn charge(
         return true;
     }
     let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
-    let Some(said) = within(store.deadline, store.state.admit(&batch, store.now)).await else {
+    let reserve = store.state.reserve(&batch, settle::until(store.now), store.now);
+    let Some(Reserved { answers: said, holds }) = within(store.deadline, reserve).await else {
         // The mail goes on uncounted: our own trouble never refuses.
         return true;
     };
     let admitted = batch.iter().zip(&said).all(|(question, answer)| answer.allowed || !question.must_fit);
     drop(batch);
-    for (due, answer) in due.into_iter().zip(said) {
+    let mut final_ones = Vec::new();
+    for ((due, answer), hold) in due.into_iter().zip(said).zip(holds) {
         let answer = if due.must_fit { Answered::Said(answer) } else { due.answer.clone() };
         if admitted {
+            final_ones.extend(recall.note_held(&due, hold, ask));
             recall.note_charged(Due { answer, ..due });
         } else {
             answers.set(due.rule, due.question, answer);
         }
     }
+    commit(&final_ones, store).await;
     admitted
 }
 
@@ -85,24 +96,58 @@ pub(super) async fn at_once(
             ..in_store(question)
         })
         .collect();
-    let said = within(store.deadline, store.state.admit(&batch, store.now)).await;
+    let reserve = store.state.reserve(&batch, settle::until(store.now), store.now);
+    let reserved = within(store.deadline, reserve).await;
     drop(batch);
-    let Some(said) = said else {
+    let Some(Reserved { answers: said, holds }) = reserved else {
         open.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
         return false;
     };
     let admitted = said.iter().all(|answer| answer.allowed);
-    for ((rule, question), answer) in open.into_iter().zip(said) {
+    let mut final_ones = Vec::new();
+    for (((rule, question), answer), hold) in open.into_iter().zip(said).zip(holds) {
         let answer = Answered::Said(answer);
         if admitted {
             // A limit that lets through is asked no more.
             let counts_attempts = counts_attempts(ask, rule);
-            recall.note_charged(Due { rule, question, answer, must_fit: true, counts_attempts });
+            let due = Due { rule, question, answer, must_fit: true, counts_attempts };
+            final_ones.extend(recall.note_held(&due, hold, ask));
+            recall.note_charged(due);
         } else {
             answers.set(rule, question, answer);
         }
     }
+    commit(&final_ones, store).await;
     admitted
+}
+
+/// Charges now what nothing can give back.
+async fn commit(holds: &[Hold], store: Store<'_>) {
+    if !holds.is_empty() {
+        let _ = within(store.deadline, store.state.commit(holds, store.now)).await;
+    }
+}
+
+impl Recall {
+    /// Keeps what was reserved until the mail's end is known. Returned is what is to be
+    /// charged at once: connections, attempts, and what is more than is kept.
+    fn note_held(&mut self, due: &Due, hold: Option<Hold>, ask: &Ask<'_>) -> Option<Hold> {
+        let hold = hold?;
+        let count = due.question.count;
+        if due.counts_attempts || count == Count::Connections || self.held.len() >= settle::MAX_HELD {
+            return Some(hold);
+        }
+        // Behind RCPT a charge is the message's, for all of its recipients.
+        let of_one = count == Count::Recipients && ask.stage == Stage::Rcpt;
+        let recipient = ask.facts.text(Fact::Recipient).filter(|_| of_one);
+        self.held.push(Held {
+            hold,
+            bucket: due.question.bucket,
+            key: due.question.key.clone(),
+            recipient: recipient.map(str::to_owned),
+        });
+        None
+    }
 }
 
 /// A limit that is to be charged: who asked, what, and what was said.

@@ -11,6 +11,7 @@ mod direction;
 mod listing;
 mod memo;
 mod rehearse;
+mod settle;
 mod size;
 mod walk;
 
@@ -18,6 +19,10 @@ pub use direction::usual_direction;
 pub use rehearse::Failure;
 pub use rehearse::Rehearsed;
 pub use rehearse::rehearse;
+pub use settle::Outcome;
+pub use settle::settle;
+pub use settle::settle_count;
+pub use settle::settle_recipient;
 pub use size::settle_size;
 pub use walk::Trace;
 
@@ -38,6 +43,7 @@ use charge::charge;
 use charge::due;
 use memo::Asked;
 use memo::Once;
+use settle::Held;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -116,6 +122,8 @@ pub struct Recall {
     /// Limits that count messages, bytes or connections and have been charged, with
     /// the answer, which holds for the other recipients too.
     charged: Vec<Charged>,
+    /// What is reserved for this transaction.
+    held: Vec<Held>,
     /// The last stage of the transaction that was decided and let through: from
     /// `data` on, the rules up to it have had their turn, also those that a rule
     /// above them kept from being asked.
@@ -141,6 +149,8 @@ impl Recall {
         self.recipients.clear();
         self.through = None;
         self.charged.retain(|charged| charged.question.count == Count::Connections);
+        // What has not been settled is left to the store's timer.
+        self.held.clear();
     }
 
     /// Whether all that is marked is marked in both worlds.

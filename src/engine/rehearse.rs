@@ -10,10 +10,12 @@ mod outcome;
 
 use super::Ask;
 use super::Decided;
+use super::Outcome as End;
 use super::Recall;
 use super::Store;
 use super::World;
 use super::decide;
+use super::settle;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Moment;
@@ -229,9 +231,15 @@ struct Sending<'a> {
 impl Sending<'_> {
     /// RCPT for each recipient, then DATA and the message with those accepted.
     async fn send(&self, mail: &Mail) -> Outcome {
+        let mut recall = Recall::default();
+        let (outcome, end) = self.converse(mail, &mut recall).await;
+        settle(&mut recall, end, self.store()).await;
+        outcome
+    }
+
+    async fn converse(&self, mail: &Mail, recall: &mut Recall) -> (Outcome, End) {
         let mut facts = mail.facts.clone();
         mail.number(&mut facts, self.number);
-        let mut recall = Recall::default();
         for world in World::BOTH {
             recall.connection.set_marks(world, mail.marks.clone());
         }
@@ -240,26 +248,27 @@ impl Sending<'_> {
         let mut accepted = Vec::new();
         for recipient in &mail.recipients {
             facts.set(Fact::Recipient, recipient);
-            let decided = self.decide(Stage::Rcpt, &facts, &mut recall).await;
+            let decided = self.decide(Stage::Rcpt, &facts, recall).await;
             if !decided.verdict.refuses() {
                 accepted.push(recipient.clone());
             }
             outcome.take(decided, Stage::Rcpt, self.set.policy);
         }
         if accepted.is_empty() || self.set.stage < Stage::Data {
-            return outcome;
+            return (outcome, End::Accepted);
         }
         mail.accepted(&mut facts, accepted);
-        let decided = self.decide(Stage::Data, &facts, &mut recall).await;
+        let decided = self.decide(Stage::Data, &facts, recall).await;
         let refused = decided.verdict.refuses();
         outcome.take(decided, Stage::Data, self.set.policy);
         if refused || self.set.stage < Stage::Message {
-            return outcome;
+            return (outcome, if refused { End::Refused } else { End::Accepted });
         }
         mail.content(&mut facts);
-        let decided = self.decide(Stage::Message, &facts, &mut recall).await;
+        let decided = self.decide(Stage::Message, &facts, recall).await;
+        let end = if decided.verdict.refuses() { End::Refused } else { End::Accepted };
         outcome.take(decided, Stage::Message, self.set.policy);
-        outcome
+        (outcome, end)
     }
 
     /// Puts the keys on the lists that the test says.
@@ -284,8 +293,11 @@ impl Sending<'_> {
             only: self.set.only,
             trace: self.trace,
         };
-        decide(ask, recall, Store { state: self.state, now: self.now, deadline: DEADLINE, charges: true })
-            .await
+        decide(ask, recall, self.store()).await
+    }
+
+    fn store(&self) -> Store<'_> {
+        Store { state: self.state, now: self.now, deadline: DEADLINE, charges: true }
     }
 }
 

@@ -51,10 +51,22 @@ impl Bench {
         words(&self.ask(Stage::Rcpt, facts, true).await)
     }
 
-    /// The same in a session of its own.
+    /// The same in a session of its own, whose mail is accepted as far as we refuse nothing.
     async fn mail(&mut self, facts: &str) -> (&'static str, &'static str) {
         self.recall = Recall::default();
-        self.rcpt(facts).await
+        let words = self.rcpt(facts).await;
+        self.settle(Outcome::Accepted).await;
+        words
+    }
+
+    fn store(&self) -> Store<'_> {
+        Store { state: &self.state, now: self.now, deadline: Duration::from_secs(5), charges: true }
+    }
+
+    async fn settle(&mut self, outcome: Outcome) {
+        let mut recall = std::mem::take(&mut self.recall);
+        settle(&mut recall, outcome, self.store()).await;
+        self.recall = recall;
     }
 }
 
@@ -450,4 +462,58 @@ async fn listings_that_nobody_tells_are_unknown() {
     assert_eq!(bench.mail("client_address=192.0.2.1 recipient=a@b.test").await, ("defer", "defer"));
     // Without the key there is nothing to ask.
     assert_eq!(bench.mail("recipient=a@b.test").await, ("accept", "accept"));
+}
+
+const TWO: &str = "rules:
+  - {name: limit, when: {rate: {key: sender, limits: [2/1h strict]}}, then: defer}
+";
+
+#[tokio::test]
+async fn what_did_not_get_through_is_given_back_and_only_that() {
+    let facts = |to: &str| format!("sender=s@b.test recipient={to}@b.test");
+    for (outcome, expected) in [(Outcome::Refused, "accept"), (Outcome::Accepted, "defer")] {
+        let mut bench = Bench::new(TWO);
+        assert_eq!(bench.rcpt(&facts("a")).await.0, "accept");
+        assert_eq!(bench.rcpt(&facts("b")).await.0, "accept");
+        // Reserved is as good as used for all others.
+        let recall = std::mem::take(&mut bench.recall);
+        assert_eq!(bench.rcpt(&facts("c")).await.0, "defer");
+        bench.recall = recall;
+        bench.settle(outcome).await;
+        assert_eq!(bench.mail(&facts("c")).await.0, expected, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_that_another_rejects_and_a_count_that_is_lower_give_back() {
+    let facts = |to: &str| format!("sender=s@b.test recipient={to}@b.test");
+    for by_name in [true, false] {
+        let mut bench = Bench::new(TWO);
+        assert_eq!(bench.rcpt(&facts("a")).await.0, "accept");
+        assert_eq!(bench.rcpt(&facts("b")).await.0, "accept");
+        let mut recall = std::mem::take(&mut bench.recall);
+        match by_name {
+            true => settle_recipient(&mut recall, "a@b.test", bench.store()).await,
+            false => settle_count(&mut recall, 1, bench.store()).await,
+        }
+        bench.recall = recall;
+        bench.settle(Outcome::Accepted).await;
+        assert_eq!(bench.mail(&facts("c")).await.0, "accept", "{by_name}");
+        assert_eq!(bench.mail(&facts("c")).await.0, "defer", "{by_name}");
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_settles_the_timer_charges() {
+    let mut bench = Bench::new(TWO);
+    for _ in 0..2 {
+        bench.recall = Recall::default();
+        assert_eq!(bench.rcpt("sender=s@b.test recipient=a@b.test").await.0, "accept");
+    }
+    bench.now += 700 * 1_000_000_000;
+    bench.state.settle(bench.now).await;
+    assert_eq!((bench.state.stats().holds, bench.state.stats().overdue), (0, 2));
+    assert_eq!(bench.mail("sender=s@b.test recipient=a@b.test").await.0, "defer");
+    bench.now += 3_600 * 1_000_000_000;
+    assert_eq!(bench.mail("sender=s@b.test recipient=a@b.test").await.0, "accept");
 }
