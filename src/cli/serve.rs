@@ -55,6 +55,9 @@ use tokio::task::JoinSet;
 /// TimeoutStopSec of 90 s.
 const DRAIN: Duration = Duration::from_secs(60);
 
+/// For the threads of connections to end, once there are none.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// How often old sessions are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 
@@ -209,7 +212,11 @@ async fn serve(
     ready.store(true, Relaxed);
     notify(NotifyState::Ready);
     let daemon = Daemon { path, desk, metrics, lists, generation: 1, started_with: config };
-    daemon.run(&mut tasks, stopper, &ready).await?;
+    let (desk, ended) = (Arc::clone(&daemon.desk), daemon.run(&mut tasks, stopper, &ready).await);
+    // What they have gathered for the log is sent before the log ends.
+    workers.finish(LAST_WORDS);
+    desk.end_all().await;
+    ended?;
     // Last, so that /readyz could say that we were draining.
     let _ = stop_http.send(true);
     while http_task.join_next().await.is_some() {}

@@ -39,6 +39,13 @@ pub const NULL_SENDER: &str = "<>";
 /// Postfix's word for a client name that could not be verified.
 pub const UNKNOWN_NAME: &str = "unknown";
 
+/// Postfix cuts an SMTP command at 2,048 bytes, and so all that clients say; what is
+/// longer comes from whoever else speaks to our sockets, and is cut.
+pub const MAX_VALUE_BYTES: usize = 8 * 1024;
+
+/// Beyond it the values that are no longer known are dropped.
+const MAX_TEXT_BYTES: usize = 64 * 1024;
+
 /// Where a value stands in the text.
 #[derive(Clone, Copy, Debug)]
 struct Span {
@@ -225,14 +232,38 @@ impl Facts {
         }
     }
 
-    /// Sets or replaces a value, and what is derived from it.
+    /// Sets or replaces a value, and what is derived from it. Said again, as the
+    /// milter says macros with each command, it costs nothing.
     pub fn set(&mut self, fact: Fact, value: &str) {
+        let span = self.spans[fact as usize];
+        if span.is_known() && span.of(&self.text) == Some(value) {
+            return;
+        }
+        if self.text.len() > MAX_TEXT_BYTES {
+            self.compact();
+        }
         self.put(fact, value);
+        self.fold();
+    }
+
+    /// Drops the values that others have replaced.
+    fn compact(&mut self) {
+        let mut text = String::with_capacity(480);
+        for span in &mut self.spans {
+            if let Some(value) = span.of(&self.text).filter(|_| span.is_known()) {
+                let start = u32::try_from(text.len()).unwrap_or(UNKNOWN.start);
+                text.push_str(value);
+                span.start = start;
+            }
+        }
+        self.text = text;
+        self.folded = String::new();
         self.fold();
     }
 
     /// The same, to be followed by [`fold`](Self::fold).
     fn put(&mut self, fact: Fact, value: &str) {
+        let value = value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or_default();
         let offset = |at: usize| u32::try_from(at).unwrap_or(UNKNOWN.start);
         let span = Span { start: offset(self.text.len()), len: offset(value.len()) };
         self.text.push_str(value);
@@ -412,6 +443,23 @@ mod tests {
         facts.set(Fact::Sender, "Ä@B.test");
         assert_eq!(facts.folded(Fact::HeloName), Some("bÜro.example"));
         assert_eq!(facts.folded(Fact::SenderDomain), Some("b.test"));
+    }
+
+    #[test]
+    fn values_that_are_set_again_and_again_take_no_more_room() {
+        let mut facts = Facts::default();
+        facts.set(Fact::Sender, "Ann@Example.com");
+        for number in 0..10_000 {
+            facts.set(Fact::QueueId, &format!("{number}{}", "Ab".repeat(10_000)));
+            facts.set(Fact::HeloName, "same");
+        }
+        assert!(facts.text.len() <= MAX_TEXT_BYTES + MAX_VALUE_BYTES, "{}", facts.text.len());
+        assert_eq!(facts.text(Fact::QueueId).map(str::len), Some(MAX_VALUE_BYTES));
+        assert_eq!(facts.folded(Fact::SenderDomain), Some("example.com"));
+        assert_eq!(
+            (facts.text(Fact::Sender), facts.text(Fact::HeloName)),
+            (Some("Ann@Example.com"), Some("same"))
+        );
     }
 
     #[test]

@@ -43,11 +43,18 @@ use tracing_subscriber::layer::SubscriberExt;
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// Gathered lines of one thread are sent at the latest when they are so many bytes.
-const MAX_GATHERED_BYTES: usize = 32 * 1024;
+const MAX_GATHERED_BYTES: usize = 8 * 1024;
+
+#[derive(Debug, Default)]
+struct Gathered {
+    lines: String,
+    /// Of the first of them, since 1970: a thread that never waits sends once a second.
+    second: i64,
+}
 
 thread_local! {
     /// Lines of this thread that go out together; None where each goes at once.
-    static GATHERED: RefCell<Option<String>> = const { RefCell::new(None) };
+    static GATHERED: RefCell<Option<Gathered>> = const { RefCell::new(None) };
 }
 
 /// Keys of every JSON line; a field of such a name gets a `_` before it.
@@ -113,6 +120,14 @@ pub fn init(log: Log) -> Result<(Journal, WorkerGuard), String> {
     Ok((journal, guard))
 }
 
+impl Gathered {
+    fn clear(&mut self) {
+        self.lines.clear();
+        // One that strangers made long need not be kept.
+        self.lines.shrink_to(MAX_GATHERED_BYTES + MAX_LINE_BYTES);
+    }
+}
+
 impl Journal {
     fn new(
         writer: impl std::io::Write + Send + 'static,
@@ -154,22 +169,22 @@ impl Journal {
                 format!("{head},\"message\":{why}}}")
             }
         };
-        self.write_object(&head, line);
+        self.write_object(now, &head, line);
     }
 
     /// From now on the lines of this thread go out together, when
     /// [`send_gathered`](Self::send_gathered) is called: before the thread waits and
     /// before it ends. Waking the thread that writes costs more than a line.
     pub fn gather(&self) {
-        GATHERED.set(Some(String::new()));
+        GATHERED.set(Some(Gathered::default()));
     }
 
     /// Sends what this thread has gathered.
     pub fn send_gathered(&self) {
-        if let Some(mut lines) = GATHERED.take() {
-            self.send(&lines);
-            lines.clear();
-            GATHERED.set(Some(lines));
+        if let Some(mut gathered) = GATHERED.take() {
+            self.send(&gathered.lines);
+            gathered.clear();
+            GATHERED.set(Some(gathered));
         }
     }
 
@@ -180,6 +195,14 @@ impl Journal {
     }
 
     fn operational(&self, level: LogLevel, target: &str, said: &Said) {
+        self.say(level, target, said);
+        // What is wrong must be read even if this thread never gets to wait.
+        if level <= LogLevel::Warn {
+            self.send_gathered();
+        }
+    }
+
+    fn say(&self, level: LogLevel, target: &str, said: &Said) {
         let now = (self.shared.now)();
         if !matches!(self.shared.style, Style::Json) {
             let mut text = said.message.clone();
@@ -207,25 +230,25 @@ impl Journal {
             pair(&key, value);
         }
         line.push('}');
-        self.write_object(&head, line);
+        self.write_object(now, &head, line);
     }
 
     /// A whole object, or, in its place, one that says how it began: half an object
     /// would be none.
-    fn write_object(&self, head: &str, line: String) {
+    fn write_object(&self, now: Timestamp, head: &str, line: String) {
         if line.len() <= MAX_LINE_BYTES {
-            self.write(|lines| lines.push_str(&line));
+            self.write(now, |lines| lines.push_str(&line));
             return;
         }
         // Each of its bytes may need an escape.
         let start = quoted_json(up_to(&line, MAX_LINE_BYTES / 4));
         let bytes = line.len();
         let line = format!("{head},\"message\":\"too long\",\"bytes\":{bytes},\"start\":{start}}}");
-        self.write(|lines| lines.push_str(&line));
+        self.write(now, |lines| lines.push_str(&line));
     }
 
     fn write_text(&self, now: Timestamp, level: LogLevel, fill: impl FnOnce(&mut String)) {
-        self.write(|lines| self.append_text(lines, now, level, fill));
+        self.write(now, |lines| self.append_text(lines, now, level, fill));
     }
 
     fn append_text(
@@ -282,20 +305,24 @@ impl Journal {
     }
 
     /// `append` writes one line behind others, without its end.
-    fn write(&self, append: impl FnOnce(&mut String)) {
+    fn write(&self, now: Timestamp, append: impl FnOnce(&mut String)) {
         // Taken, since what is appended may itself have something to log.
-        let gathered = GATHERED.take();
-        let is_gathering = gathered.is_some();
-        let mut lines = gathered.unwrap_or_else(|| String::with_capacity(512));
-        append(&mut lines);
-        lines.push('\n');
-        if !is_gathering || lines.len() >= MAX_GATHERED_BYTES {
-            self.send(&lines);
-            lines.clear();
+        let Some(mut gathered) = GATHERED.take() else {
+            let mut line = String::with_capacity(512);
+            append(&mut line);
+            line.push('\n');
+            return self.send(&line);
+        };
+        if gathered.lines.is_empty() {
+            gathered.second = now.as_second();
         }
-        if is_gathering {
-            GATHERED.set(Some(lines));
+        append(&mut gathered.lines);
+        gathered.lines.push('\n');
+        if gathered.lines.len() >= MAX_GATHERED_BYTES || gathered.second != now.as_second() {
+            self.send(&gathered.lines);
+            gathered.clear();
         }
+        GATHERED.set(Some(gathered));
     }
 
     /// Puts whole lines into the queue. Full means lost: one is counted there, the

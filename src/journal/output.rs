@@ -16,9 +16,10 @@ use tracing_appender::non_blocking::NonBlocking;
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_appender::non_blocking::WorkerGuard;
 
-/// Lines that wait for a slow reader; with [`super::MAX_LINE_BYTES`] at most 128 MiB,
-/// with usual lines some 5 MiB: a second of the busiest server.
-pub(super) const MAX_QUEUED_LINES: usize = 16_384;
+/// Chunks that wait for a slow reader: a line, or those that a thread has gathered, of
+/// up to [`super::MAX_GATHERED_BYTES`] and a line. So at most 128 MiB; with usual lines
+/// at least 3 MiB, half a second of the busiest server.
+pub(super) const MAX_QUEUED_CHUNKS: usize = 8_192;
 
 /// A burst becomes one write.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -65,7 +66,7 @@ pub(super) fn queue(writer: impl Write + Send + 'static) -> (NonBlocking, Worker
     let lossy = Lossy { writer, lost: Arc::clone(&lost) };
     let (queue, guard) = NonBlockingBuilder::default()
         .lossy(true)
-        .buffered_lines_limit(MAX_QUEUED_LINES)
+        .buffered_lines_limit(MAX_QUEUED_CHUNKS)
         .thread_name("journal")
         .finish(BufWriter::with_capacity(BUFFER_BYTES, lossy));
     (queue, guard, lost)

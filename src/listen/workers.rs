@@ -5,10 +5,14 @@
 //! that shares its tasks between threads, waking the other one for each request
 //! costs more than the answer; here a connection stays where it was put.
 
+use parking_lot::Mutex;
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
 use tokio::runtime::Builder;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -18,13 +22,15 @@ use tokio::sync::oneshot;
 pub struct Workers {
     threads: Vec<Thread>,
     next: AtomicUsize,
+    /// Disconnected once all threads have ended.
+    ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
 #[derive(Debug)]
 struct Thread {
     handle: Handle,
     /// Dropped, it ends the thread.
-    _stop: oneshot::Sender<()>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Workers {
@@ -35,9 +41,18 @@ impl Workers {
         first: impl Fn() + Clone + Send + Sync + 'static,
         before_wait: impl Fn() + Clone + Send + Sync + 'static,
     ) -> io::Result<Arc<Self>> {
-        let start = |number| start_one(number, first.clone(), before_wait.clone());
+        let (alive, ended) = mpsc::channel();
+        let start = |number| start_one(number, first.clone(), before_wait.clone(), alive.clone());
         let threads = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
-        Ok(Arc::new(Self { threads, next: AtomicUsize::new(0) }))
+        Ok(Arc::new(Self { threads, next: AtomicUsize::new(0), ended: Mutex::new(ended) }))
+    }
+
+    /// Ends the threads and waits for them, so long at most: what they have to say at
+    /// their end has been said then. Blocks.
+    pub fn finish(&self, limit: Duration) {
+        self.threads.iter().for_each(|thread| drop(thread.stop.lock().take()));
+        // Nothing is ever sent.
+        let _ = self.ended.lock().recv_timeout(limit);
     }
 
     /// The runtime for the next connection, in turn.
@@ -51,6 +66,7 @@ fn start_one(
     number: usize,
     first: impl Fn() + Send + 'static,
     before_wait: impl Fn() + Clone + Send + Sync + 'static,
+    alive: mpsc::Sender<Infallible>,
 ) -> io::Result<Thread> {
     let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_wait.clone()).build()?;
     let handle = runtime.handle().clone();
@@ -61,8 +77,9 @@ fn start_one(
         let _ = runtime.block_on(stopped);
         runtime.shutdown_background();
         before_wait();
+        drop(alive);
     })?;
-    Ok(Thread { handle, _stop: stop })
+    Ok(Thread { handle, stop: Mutex::new(Some(stop)) })
 }
 
 #[cfg(test)]
@@ -81,6 +98,12 @@ mod tests {
                 receiver.recv().unwrap().unwrap()
             })
             .collect();
+        let ended = Arc::downgrade(&workers);
+        workers.finish(Duration::from_secs(10));
+        assert!(
+            workers.ended.lock().try_recv() == Err(mpsc::TryRecvError::Disconnected)
+                && ended.strong_count() == 1
+        );
         assert_eq!(names, ["worker-0", "worker-1", "worker-0", "worker-1"]);
     }
 }

@@ -209,6 +209,15 @@ impl Given {
 
     fn fact(&mut self, fact: Fact, node: &Node, cx: &mut Loader<'_>) {
         if node.as_word() == Some("absent") {
+            let follows = matches!(fact, Fact::ClientFamily | Fact::ServerFamily);
+            if follows {
+                let address = fact.name().replace("family", "address");
+                cx.mistake(
+                    node.place,
+                    format!("`{}` follows from {address}: give `{address}: absent`", fact.name()),
+                );
+                return;
+            }
             self.facts.push((fact, None));
             return;
         }
