@@ -22,6 +22,7 @@ mod postfix_early;
 mod postfix_examples;
 mod postfix_hostile;
 mod postfix_joined;
+mod postfix_limits;
 mod postfix_listed;
 mod postfix_local;
 mod postfix_login;
