@@ -21,6 +21,8 @@ mod entry;
 mod holds;
 mod limits;
 mod plain;
+#[cfg(test)]
+mod reference;
 mod shard;
 mod slots;
 mod strict;
@@ -36,6 +38,7 @@ pub use limits::Window;
 
 use buckets::Table;
 use holds::Holds;
+use holds::MAX_HOLDS;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -123,7 +126,7 @@ impl State {
     pub fn in_memory(max_keys: usize) -> Self {
         Self {
             table: Table::new(max_keys),
-            holds: Holds::default(),
+            holds: Holds::new(MAX_HOLDS),
             #[cfg(test)]
             stuck: false,
         }
