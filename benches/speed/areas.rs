@@ -15,6 +15,7 @@ use crate::report::Report;
 use crate::report::Target;
 use crate::rules;
 use crate::socket::Address;
+use crate::table;
 use std::cell::Cell;
 use std::io;
 use std::io::BufRead as _;
@@ -33,6 +34,7 @@ pub const AREAS: &[Area] = &[
     ("lists", "requests/s with lists of 1,000,000 entries, against 10", rules::lists),
     ("count", "instructions of a policy request, without sockets", count::count),
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
+    ("table", "limits through the library: a decision, and memory, from 10^3 to 10^7 keys", table::table),
     ("idle", "10,000 policy connections held, then a request on each", idle),
 ];
 

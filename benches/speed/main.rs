@@ -31,6 +31,7 @@ mod requests;
 mod roles;
 mod rules;
 mod socket;
+mod table;
 
 use areas::Bench;
 use areas::Scale;

@@ -7,6 +7,7 @@ use crate::noop;
 use crate::policy;
 use crate::requests::mix;
 use crate::socket::Address;
+use crate::table;
 use std::future::Future;
 use std::io;
 use std::io::Write as _;
@@ -21,6 +22,10 @@ pub fn run(words: &[String]) -> io::Result<()> {
     if word(0) == "decide" {
         let others = on_threads(1, count::decide(number(1)? as u64))?;
         return writeln!(io::stdout(), "{others}");
+    }
+    if word(0) == "table" {
+        let [hot, refused, any, bytes] = on_threads(1, table::measure(number(1)? as u64, number(2)?))?;
+        return writeln!(io::stdout(), "{hot} {refused} {any} {bytes}");
     }
     let address = Address::parse(word(1))?;
     match word(0) {

@@ -482,6 +482,54 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_goes_back_neither_frees_nor_locks() {
+        for text in ["3/1h", "3/1h strict"] {
+            let (table, limits) = (Table::new(100), limits(text));
+            let question = [ask("a", &limits, 3)];
+            assert!(admitted(&table, &question, NOW), "{text}");
+            for back in [1, 3_600, 365 * 86_400] {
+                let earlier = NOW - back * SECOND;
+                assert!(!admitted(&table, &question, earlier), "{text}: {back}");
+                table.charge(&[ask("a", &limits, 1)], earlier);
+            }
+            assert!(!admitted(&table, &[ask("a", &limits, 1)], NOW + SECOND), "{text}");
+            assert!(admitted(&table, &question, NOW + 3_600 * SECOND), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_of_a_key_keeps_it_from_being_forgotten() {
+        let (table, limits) = (Table::new(50), limits("3/1h"));
+        let (_, parts) = table.reserve(&[ask("a", &limits, 2)], NOW);
+        let part = parts.into_iter().next().flatten().unwrap();
+        for at in 0..2_000_u64 {
+            table.admit(&[ask(&format!("flood{at}"), &limits, 1)], NOW + at * SECOND);
+        }
+        let now = NOW + 10_000 * SECOND;
+        assert_eq!(table.peek(&ask("a", &limits, 0), now).used, 2);
+        table.release(&part, 2);
+        for at in 0..100 {
+            table.admit(&[ask(&format!("after{at}"), &limits, 3)], now);
+        }
+        let (number, key) = table.locate(&ask("a", &limits, 0));
+        assert_eq!(table.shards[number].lock().find(key), None);
+    }
+
+    #[test]
+    fn what_is_held_of_a_network_counts_there() {
+        let (table, limits) = (Table::new(1), limits("3/1h"));
+        assert!(admitted(&table, &[ask("full", &limits, 3)], NOW));
+        let from = |key, n| Question { coarse: Some("192.0.2.0/24"), ..ask(key, &limits, n) };
+        let (answers, parts) = table.reserve(&[from("a", 1), from("b", 1), from("c", 1)], NOW);
+        assert!(answers.iter().all(|answer| answer.allowed));
+        assert_eq!(table.peek(&from("d", 1), NOW).used, 4);
+        for (at, part) in parts.iter().flatten().enumerate() {
+            if at == 0 { table.release(part, part.n) } else { table.commit(part, NOW) }
+        }
+        assert_eq!(table.peek(&from("d", 0), NOW).used, 2);
+    }
+
+    #[test]
     fn when_all_keys_are_limited_new_ones_share_by_network() {
         let table = Table::new(50);
         let limits = limits("2/1h");

@@ -85,6 +85,8 @@ impl Entry {
     /// Counts `n` in the windows asked for and in all others that are kept, whether
     /// it fits or not.
     pub(super) fn charge(&mut self, asked: &[Window], n: u64, now: Nanos) {
+        // For a clock that went back time stands still.
+        let now = self.kept.iter().map(|kept| kept.asked).fold(now, Nanos::max);
         // All that are new begin with what the others knew before this charge.
         let new = asked.iter().filter(|window| self.held(window).is_none());
         let new: Vec<Kept> =
@@ -98,7 +100,7 @@ impl Entry {
         self.kept.retain(|kept| asked.contains(&kept.window) || kept.is_wanted(now));
         for kept in &mut self.kept {
             if asked.contains(&kept.window) {
-                kept.asked = kept.asked.max(now);
+                kept.asked = now;
             }
             kept.held.charge(&kept.window, n, now);
         }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
 /// Several for each of as many sessions as there are at all.
-const MAX_HOLDS: usize = 1 << 18;
+pub(super) const MAX_HOLDS: usize = 1 << 18;
 
 /// Names what was reserved for one question. It is settled once, by whichever comes
 /// first of commit, give-back and timer; after that the name means nothing.
@@ -37,9 +37,10 @@ pub(super) struct Part {
     pub since: Nanos,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Holds {
     open: Mutex<Open>,
+    most: usize,
 }
 
 #[derive(Debug, Default)]
@@ -51,10 +52,14 @@ struct Open {
 }
 
 impl Holds {
+    pub(super) fn new(most: usize) -> Self {
+        Self { open: Mutex::default(), most }
+    }
+
     /// Beside it what has to be committed to make room.
     pub(super) fn open(&self, part: Part, until: Nanos) -> (Hold, Option<Part>) {
         let mut open = self.open.lock();
-        let evicted = if open.parts.len() >= MAX_HOLDS { open.parts.pop_first() } else { None };
+        let evicted = if open.parts.len() >= self.most { open.parts.pop_first() } else { None };
         open.overdue += u64::from(evicted.is_some());
         let hold = Hold { until, number: open.next };
         open.next += 1;
@@ -92,5 +97,32 @@ impl Holds {
     pub(super) fn stats(&self) -> (u64, u64) {
         let open = self.open.lock();
         (open.parts.len() as u64, open.overdue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(n: u64) -> Part {
+        Part { place: Place::Coarse(0), limits: "1/1h".parse().unwrap(), n, since: 0 }
+    }
+
+    #[test]
+    fn one_too_many_closes_the_one_whose_time_is_next() {
+        let holds = Holds::new(2);
+        let (late, none) = holds.open(part(1), 30);
+        assert!(none.is_none());
+        let (soon, none) = holds.open(part(2), 10);
+        assert!(none.is_none());
+        let (_, closed) = holds.open(part(3), 20);
+        assert_eq!(closed.map(|part| part.n), Some(2));
+        assert!(holds.close(soon).is_none());
+        assert_eq!(holds.stats(), (2, 1));
+        for (now, due) in [(19, None), (20, Some(3)), (29, None), (30, Some(1)), (99, None)] {
+            assert_eq!(holds.close_due(now).map(|part| part.n), due, "{now}");
+        }
+        assert!(holds.close(late).is_none());
+        assert_eq!(holds.stats(), (0, 3));
     }
 }

@@ -22,6 +22,8 @@ mod holds;
 mod limits;
 mod listings;
 mod plain;
+#[cfg(test)]
+mod reference;
 mod shard;
 mod slots;
 mod strict;
@@ -40,6 +42,7 @@ pub use listings::NewListing;
 
 use buckets::Table;
 use holds::Holds;
+use holds::MAX_HOLDS;
 use listings::Listings;
 use smallvec::SmallVec;
 use std::time::Duration;
@@ -130,7 +133,7 @@ impl State {
         Self {
             table: Table::new(max_keys),
             listings: Listings::new(MAX_LISTED_KEYS),
-            holds: Holds::default(),
+            holds: Holds::new(MAX_HOLDS),
             #[cfg(test)]
             stuck: false,
         }

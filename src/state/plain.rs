@@ -21,7 +21,7 @@ pub(super) enum Uses {
 #[derive(Debug)]
 pub(super) struct Plain {
     limits: Limits,
-    /// When it was last charged.
+    /// When it was last charged; for a clock that went back since, it stands still.
     asked: Nanos,
     /// One for each window; see `tokens`.
     arrivals: [Nanos; PLAIN_WINDOWS],
@@ -121,10 +121,11 @@ impl Plain {
     }
 
     fn charge(&mut self, n: u64, now: Nanos) {
+        let now = now.max(self.asked);
         for ((window, cells), arrival) in self.limits.in_cells().zip(&mut self.arrivals) {
             *arrival = weigh::charged(window, cells, *arrival, n, now);
         }
-        self.asked = self.asked.max(now);
+        self.asked = now;
     }
 
     fn load(&self, now: Nanos) -> u64 {
@@ -136,5 +137,97 @@ impl Plain {
 
     fn to_entry(&self) -> Entry {
         Entry::of_tokens(&self.limits, &self.arrivals, self.asked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Nanos = 1_800_000_000_000_000_000;
+    const SECOND: Nanos = 1_000_000_000;
+
+    fn all() -> Vec<Limits> {
+        let texts = ["7/1m", "7/1m, 20/10m", "20/10m, 7/1m", "9/1m burst 3, 20/10m, 40/1h", "7/1m strict"];
+        texts.into_iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn few_buckets_of_one_limit_are_kept_in_place() {
+        for (text, plain) in [
+            ("7/1m", true),
+            ("7/1m, 8/1h, 9/1d", true),
+            ("5G/1m burst 1G", true),
+            ("7/1m, 8/1h, 9/1d, 10/2d", false),
+            ("7/1m, 7/1m", false),
+            ("7/1m strict", false),
+            ("7/1m, 7/1h strict", false),
+        ] {
+            let limits: Limits = text.parse().unwrap();
+            let mut uses = Uses::none(&limits);
+            uses.charge(&limits, 1, NOW);
+            assert_eq!(matches!(uses, Uses::Plain(_)), plain, "{text}");
+        }
+        assert!(size_of::<Uses>() <= 40);
+    }
+
+    #[test]
+    fn changed_limits_are_kept_in_place_again_once_the_former_are_forgotten() {
+        let [old, new]: [Limits; 2] = ["5/1h", "10/1h"].map(|text| text.parse().unwrap());
+        let mut uses = Uses::none(&old);
+        uses.charge(&old, 5, NOW);
+        for (seconds, plain, used) in [(0, false, 6), (3_599, false, 1), (3_600, true, 2)] {
+            uses.charge(&new, 1, NOW + seconds * SECOND);
+            assert_eq!(matches!(uses, Uses::Plain(_)), plain, "{seconds}");
+            assert_eq!(uses.weigh(&new, 0, 0, NOW + seconds * SECOND).used, used, "{seconds}");
+        }
+    }
+
+    #[test]
+    fn limits_that_are_alike_take_the_place_of_those_before() {
+        let [old, new]: [Limits; 2] = ["5/1h", "5/1h"].map(|text| text.parse().unwrap());
+        let mut uses = Uses::none(&old);
+        for limits in [&old, &new] {
+            uses.charge(limits, 1, NOW);
+        }
+        let Uses::Plain(plain) = &uses else {
+            panic!("{uses:?}");
+        };
+        assert!(plain.limits.is_same(&new));
+        assert_eq!(uses.weigh(&old, 0, 0, NOW).used, 2);
+    }
+
+    proptest! {
+        /// Whatever happens to a key, in place or on the heap it comes to the same.
+        #[test]
+        fn both_ways_of_keeping_a_key_say_the_same(
+            steps in prop::collection::vec((0..90 * SECOND, 0..5_usize, 0..6_u64, 0..3_u64, 0..3_u8), 1..80)
+        ) {
+            let limits = all();
+            let (mut uses, mut entry) = (Uses::none(&limits[0]), Entry::default());
+            let mut now = NOW;
+            for (gap, which, n, other, kind) in steps {
+                now += gap;
+                let limits = &limits[which];
+                let expected = entry.weigh(limits, n, if kind == 0 { 0 } else { other }, now);
+                if kind == 0 {
+                    let question = Question {
+                        bucket: 1, key: "", coarse: None, limits, n, counted: other, must_fit: n % 2 == 0,
+                    };
+                    prop_assert_eq!(uses.admit(&question, 0, now), expected);
+                    if expected.allowed || !question.must_fit {
+                        entry.charge(limits.windows(), n.saturating_sub(other), now);
+                    }
+                } else {
+                    prop_assert_eq!(uses.weigh(limits, n, other, now), expected);
+                }
+                if kind == 1 {
+                    uses.charge(limits, n, now);
+                    entry.charge(limits.windows(), n, now);
+                }
+                prop_assert_eq!(uses.load(now), entry.load(now));
+            }
+        }
     }
 }

@@ -154,7 +154,7 @@ mod tests {
         let place = CHUNK_BYTES as f64 / PER_CHUNK as f64;
         assert!(size_of::<Place>() <= 88, "{}", size_of::<Place>());
         assert!(place + index < 112.0, "{place} + {index}");
-        assert!(SHORT >= 32);
+        const { assert!(SHORT >= 32) }
     }
 
     #[test]

@@ -36,15 +36,16 @@ impl<'w> Weighed<'w> {
         now: Nanos,
     ) -> (Self, Nanos) {
         let used = used(window, cells, arrival, now).saturating_add(ahead);
-        let Some(cost) = cells.cost(n.saturating_add(ahead), window) else {
-            return (Self { window, used, wait: if n == 0 { Some(Duration::ZERO) } else { None } }, arrival);
+        let taken = match cells.cost(n.saturating_add(ahead), window) {
+            Some(cost) => tokens::take(cells, arrival, cost, now).map_err(Some),
+            None => Err(None),
         };
-        match tokens::take(cells, arrival, cost, now) {
-            Ok(next) => (Self { window, used, wait: Some(Duration::ZERO) }, next),
-            Err(wait) => {
-                (Self { window, used, wait: Some(if n == 0 { Duration::ZERO } else { wait }) }, arrival)
-            }
-        }
+        let (wait, after) = match taken {
+            Ok(after) => (Some(Duration::ZERO), after),
+            Err(_) if n == 0 => (Some(Duration::ZERO), arrival),
+            Err(wait) => (wait, arrival),
+        };
+        (Self { window, used, wait }, after)
     }
 
     /// Of two the one to tell: what refuses for longest, else the fullest.
