@@ -11,6 +11,7 @@ use super::location::Format;
 use super::location::Location;
 use super::location::Stamp;
 use super::ordered::Guard;
+use super::parents;
 use super::pattern::Pattern;
 use super::pattern::Subject;
 use super::row::Body;
@@ -105,7 +106,47 @@ pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loade
             }
         }
     }
-    Loaded { content: loader.finish(), stamp, mistakes }
+    let content = loader.finish();
+    if spec.to == Some(To::Parent) && mistakes.is_empty() {
+        mistakes.extend(place(parents::troubles(&content), spec, location));
+    }
+    Loaded { content, stamp, mistakes }
+}
+
+/// Finds where the entries of each trouble stand, by reading them again: places
+/// are not kept.
+fn place(
+    mut troubles: Vec<parents::Trouble>,
+    spec: &Spec,
+    location: Option<&(Location, PathBuf)>,
+) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut take = |key: &str| {
+        let key = key.trim_start_matches('@').trim_end_matches('.').to_ascii_lowercase();
+        let at = troubles.iter().position(|trouble| trouble.entries.contains(&key))?;
+        Some(troubles.swap_remove(at).message)
+    };
+    for given in &spec.entries {
+        let place = given.values.as_ref().map_or(given.place, |(_, place)| *place);
+        mistakes.extend(take(&given.text).map(|message| Mistake::at(&spec.source, place, message)));
+    }
+    if let Some((location, path)) = location
+        && let Ok(Some((file, _))) = location::open(path)
+        && let Some(subject) = spec.kind.subject()
+    {
+        let Location { format, path } = location;
+        mistakes.extend(table::read(file, path, *format, subject, &mut |row| match &row.body {
+            Body::Entry {
+                key: Key::Expression { shown, .. } | Key::Network { shown, .. } | Key::Text(shown),
+                ..
+            } => take(shown).map_or(Ok(()), |message| Err((row.value_at, message))),
+            Body::Endif | Body::If { .. } => Ok(()),
+        }));
+    }
+    let name = &spec.name;
+    let unplaced = troubles.into_iter().map(|trouble| format!("in list `{name}`: {}", trouble.message));
+    mistakes.extend(unplaced.map(|message| Mistake::whole(&spec.source.name, message)));
+    mistakes
 }
 
 struct Loader {
