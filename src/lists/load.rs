@@ -11,6 +11,8 @@ use super::location::Format;
 use super::location::Location;
 use super::location::Stamp;
 use super::ordered::Guard;
+use super::overlap;
+use super::overlap::Overlaps;
 use super::parents;
 use super::pattern::Pattern;
 use super::pattern::Subject;
@@ -153,6 +155,8 @@ struct Loader {
     subject: Subject,
     builder: Builder,
     reader: Option<Reader>,
+    /// Where two entries must not contend.
+    overlaps: Option<Overlaps>,
     /// The conditions that are open, the innermost last.
     guards: Vec<u32>,
     /// A file's right-hand sides are told of once, not in each line.
@@ -166,7 +170,9 @@ impl Loader {
         let reader =
             spec.to.map(|to| Reader { to, named, expands: false, stored: Vec::new(), known: HashMap::new() });
         let builder = Set::builder(subject).subdomains(spec.subdomains);
-        Self { subject, builder, reader, guards: Vec::new(), told_of_values: false }
+        let decides = matches!(spec.to, Some(To::Limits | To::Parent));
+        let overlaps = decides.then(|| Overlaps::new(spec.subdomains));
+        Self { subject, builder, reader, overlaps, guards: Vec::new(), told_of_values: false }
     }
 
     fn expands(&mut self, format: Format) {
@@ -203,7 +209,8 @@ impl Loader {
         if !new && tag != NO_VALUE {
             return Err((given.place, format!("`{text}` is given twice")));
         }
-        Ok(())
+        let contends = self.overlaps.as_mut().map(|overlaps| overlaps.given(text, self.subject));
+        contends.unwrap_or(Ok(())).map_err(|message| (given.place, message))
     }
 
     fn file(&mut self, file: impl std::io::Read, location: &Location) -> Vec<Mistake> {
@@ -284,8 +291,22 @@ impl Loader {
     fn entry(&mut self, key: Key<'_>, negate: bool, tag: u32) -> Result<(), String> {
         let guard = self.guards.last().copied();
         match key {
-            Key::Text(text) => self.builder.add(text, false, tag)?,
-            Key::Network { network, .. } if !negate && guard.is_none() => {
+            Key::Text(text) => {
+                let new = self.builder.add(text, false, tag)?;
+                if let Some(overlaps) = self.overlaps.as_mut().filter(|overlaps| !overlaps.may_repeat(text)) {
+                    if !new {
+                        return Err(format!("`{text}` is given twice"));
+                    }
+                    overlaps.entry(text, self.subject)?;
+                }
+                new
+            }
+            Key::Network { shown, network } if !negate && guard.is_none() => {
+                if self.overlaps.is_some()
+                    && let Some(wider) = self.builder.line_above(network)
+                {
+                    return Err(overlap::hidden(shown, &wider.to_string()));
+                }
                 self.builder.add_by_line(network, tag)?
             }
             key => {

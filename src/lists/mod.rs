@@ -11,6 +11,7 @@ mod load;
 mod location;
 mod network;
 mod ordered;
+mod overlap;
 mod parents;
 mod pattern;
 mod pcre;
