@@ -122,6 +122,14 @@ impl Answered {
     }
 }
 
+/// Under which numbers of the policy a rule counts.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Buckets {
+    pub own: u32,
+    /// Apart, so that no stranger can spell a customer's name.
+    pub parents: u32,
+}
+
 /// What a check with memory wants to know of the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {

@@ -17,6 +17,12 @@
 //!   100 in any hour; `none`; or `{list: NAME, of: ATTRIBUTE, else: …}`, where `of`
 //!   may be left out: the key. The most specific entry wins; `gatepost explain` says
 //!   which it was, and of which class. A limit of bytes has room for one message.
+//! - `parents` (default: none): whose limits hold as well: `{list: NAME, limits: …}`,
+//!   where the list `to: parent` says who is above whom. Above a mailbox is its domain,
+//!   unless an entry is of the mailbox itself; above that, what the list says, up to
+//!   eight of them. Without a list it is the domain alone. The limits are written as
+//!   the key's, and looked up by the parent's name. All are asked before any is
+//!   charged, and charged together; `{key}` is the one that refuses.
 //! - `count` (default `recipients`): `recipients`, `messages`, `bytes` or
 //!   `connections`. Bytes are those announced at MAIL, and the rest once the size is
 //!   known: at END-OF-MESSAGE (`smtpd_end_of_data_restrictions`), or by the milter if
@@ -47,9 +53,11 @@
 
 mod allowance;
 mod key;
+mod parents;
 
 use super::Answered;
 use super::Bindings;
+use super::Buckets;
 use super::Check;
 use super::Context;
 use super::Count;
@@ -69,11 +77,13 @@ use crate::yaml::Node;
 use crate::yaml::Place;
 use allowance::Allowance;
 use key::Key;
+use parents::Parents;
 
 #[derive(Clone, Debug)]
 pub struct Rate {
     key: Key,
     limits: Allowance,
+    parents: Option<Parents>,
     pub count: Count,
     /// A name that several rules share.
     pub bucket: Option<String>,
@@ -84,7 +94,8 @@ pub struct Rate {
 }
 
 impl Check for Rate {
-    const OPTIONS: &'static [&'static str] = &["key", "limits", "count", "bucket", "charge", "too_large"];
+    const OPTIONS: &'static [&'static str] =
+        &["key", "limits", "parents", "count", "bucket", "charge", "too_large"];
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let node = &entry.value;
@@ -109,8 +120,15 @@ impl Check for Rate {
             Some(bucket) => Some(cx.text(bucket, "bucket")?.to_owned()),
             None => None,
         };
+        let parents = match (node.get("parents"), &key) {
+            (Some(parents), Some(key)) => Some(Parents::parse(parents, key, cx)?),
+            _ => None,
+        };
         if let (Some(limits), Some(Count::Bytes)) = (&limits, count) {
             below_one_message(limits, limits_at, cx);
+            if let (Some(parents), Some(node)) = (&parents, node.get("parents")) {
+                below_one_message(&parents.limits, node.place, cx);
+            }
         }
         if !fine {
             return None;
@@ -119,6 +137,7 @@ impl Check for Rate {
         Some(Self {
             key: key?,
             limits: limits?,
+            parents,
             count: count?,
             bucket,
             charge_attempts: charge_attempts?,
@@ -145,17 +164,23 @@ impl Check for Rate {
         let Some(key) = self.key.text(cx.facts) else {
             return "there is no key".into();
         };
-        let told = self.limits.told(&key, &self.key, cx.facts);
+        let parent = self.parents.as_ref().zip(cx.answer.filter(|(question, _)| question.level > 0));
+        let (who, told) = match parent {
+            Some((parents, (question, _))) => {
+                (format!("`{}` above `{key}`", question.key), parents.limits.told_of_name(&question.key))
+            }
+            None => (format!("`{key}`"), self.limits.told(&key, &self.key, cx.facts)),
+        };
         let told = if told.is_empty() { told } else { format!(" ({told})") };
         match cx.answer {
             Some((_, Answered::Said(answer))) => format!(
-                "`{key}` has used {} of {} in {}{told}",
+                "{who} has used {} of {} in {}{told}",
                 answer.used,
                 answer.window.allowed,
                 show_duration(answer.window.period)
             ),
-            Some((_, Answered::Unknown)) => format!("the counters of `{key}` did not answer"),
-            None => format!("`{key}` has no limit{told}"),
+            Some((_, Answered::Unknown)) => format!("the counters of {who} did not answer"),
+            None => format!("{who} has no limit{told}"),
         }
     }
 
@@ -212,14 +237,28 @@ impl Rate {
         self.key.parts().iter().map(|part| part.fact).chain(listed).collect()
     }
 
-    /// What the store is to be asked; nothing when no limit applies.
-    pub fn questions(&self, bucket: u32, cx: &Context<'_>) -> impl Iterator<Item = Question> + use<> {
+    /// What the store is to be asked, of the key and then of its parents; nothing
+    /// when no limit applies.
+    pub fn questions(&self, buckets: Buckets, cx: &Context<'_>) -> impl Iterator<Item = Question> + use<> {
+        let n = self.number(cx);
+        let count = self.count;
         let own = self.key.text(cx.facts).and_then(|key| {
             let limits = self.limits.of(&key, &self.key, cx.facts)?;
             let coarse = self.key.coarse(cx.facts);
-            Some(Question { bucket, level: 0, coarse, key, limits, n: self.number(cx), count: self.count })
+            Some(Question { bucket: buckets.own, level: 0, coarse, key, limits, n, count })
         });
-        own.into_iter()
+        let parents =
+            self.parents.as_ref().map(|parents| parents.of(&self.key, cx.facts)).unwrap_or_default();
+        let parents = parents.into_iter().zip(1..).map(move |((key, limits), level)| Question {
+            bucket: buckets.parents,
+            level,
+            coarse: None,
+            key,
+            limits,
+            n,
+            count,
+        });
+        own.into_iter().chain(parents)
     }
 
     fn number(&self, cx: &Context<'_>) -> u64 {
@@ -274,7 +313,7 @@ mod tests {
         let facts = facts(given);
         let stage = if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data };
         let cx = Context { facts: &facts, known: &Known::default(), stage, answer: None };
-        rate.questions(0, &cx).next().map(|question| (question.key, question.n))
+        rate.questions(Buckets::default(), &cx).next().map(|question| (question.key, question.n))
     }
 
     #[test]

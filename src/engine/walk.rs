@@ -238,7 +238,7 @@ impl Turn<'_> {
         let limited = match cx.answer {
             Some(_) => limit.rate.evaluate(&cx),
             None => {
-                let questions = limit.rate.questions(limit.bucket, &cx);
+                let questions = limit.rate.questions(limit.buckets, &cx);
                 walk.questions.extend(questions.map(|question| (self.index, question)));
                 return Truth::NoMatch;
             }

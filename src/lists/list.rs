@@ -6,6 +6,7 @@ use super::action::Verb;
 use super::load;
 use super::location::Location;
 use super::location::Stamp;
+use super::parents;
 use super::pattern::Query;
 use super::pattern::Subject;
 use super::set::Found;
@@ -249,6 +250,24 @@ impl List {
         content.set.find(query).map(|found| content.hit(&found, query))
     }
 
+    /// Of a list `to: parent`, the next name above what is asked about.
+    pub fn parent(&self, query: &Query<'_>) -> Option<String> {
+        parents::above(&self.content.load(), query).map(|parent| parent.name)
+    }
+
+    /// The same of a parent.
+    pub fn parent_of_name(&self, name: &str) -> Option<String> {
+        parents::above_name(&self.content.load(), name).map(|parent| parent.name)
+    }
+
+    /// The entry that wins for a domain or a parent's name.
+    pub fn lookup_name(&self, name: &str) -> Option<Hit> {
+        let content = self.content.load();
+        let asked = parents::as_domain(content.set.subject(), name);
+        let query = Query { text: &asked, folded: &asked, ip: None };
+        content.set.find(&query).map(|found| content.hit(&found, &query))
+    }
+
     /// All entries that match, the winner first, for who wants it explained.
     pub fn all_hits(&self, query: &Query<'_>) -> Vec<Hit> {
         let content = self.content.load();
@@ -278,7 +297,7 @@ impl List {
 }
 
 impl Content {
-    fn hit(&self, found: &Found<'_>, query: &Query<'_>) -> Hit {
+    pub(super) fn hit(&self, found: &Found<'_>, query: &Query<'_>) -> Hit {
         let captures = found.captures(query);
         let value = self.values.get(found.tag as usize).map(|stored| stored.value(&captures));
         Hit { entry: found.to_string(), value, captures }
@@ -339,7 +358,7 @@ mod tests {
             ListValue::Action(action) => format!("{:?}", action.verb),
             ListValue::Limits(limits, None) => limits.to_string(),
             ListValue::Limits(limits, Some(class)) => format!("{limits} ({class})"),
-            ListValue::Text(text) => text.to_string(),
+            ListValue::Parent(text) | ListValue::Text(text) => text.to_string(),
             ListValue::Names(names) => names.texts().collect::<Vec<_>>().join("|"),
             ListValue::None => "none".to_owned(),
             ListValue::Number(number) => number.to_string(),

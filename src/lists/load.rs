@@ -11,6 +11,9 @@ use super::location::Format;
 use super::location::Location;
 use super::location::Stamp;
 use super::ordered::Guard;
+use super::overlap;
+use super::overlap::Overlaps;
+use super::parents;
 use super::pattern::Pattern;
 use super::pattern::Subject;
 use super::row::Body;
@@ -105,13 +108,55 @@ pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loade
             }
         }
     }
-    Loaded { content: loader.finish(), stamp, mistakes }
+    let content = loader.finish();
+    if spec.to == Some(To::Parent) && mistakes.is_empty() {
+        mistakes.extend(place(parents::troubles(&content), spec, location));
+    }
+    Loaded { content, stamp, mistakes }
+}
+
+/// Finds where the entries of each trouble stand, by reading them again: places
+/// are not kept.
+fn place(
+    mut troubles: Vec<parents::Trouble>,
+    spec: &Spec,
+    location: Option<&(Location, PathBuf)>,
+) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut take = |key: &str| {
+        let key = key.trim_start_matches('@').trim_end_matches('.').to_ascii_lowercase();
+        let at = troubles.iter().position(|trouble| trouble.entries.contains(&key))?;
+        Some(troubles.swap_remove(at).message)
+    };
+    for given in &spec.entries {
+        let place = given.values.as_ref().map_or(given.place, |(_, place)| *place);
+        mistakes.extend(take(&given.text).map(|message| Mistake::at(&spec.source, place, message)));
+    }
+    if let Some((location, path)) = location
+        && let Ok(Some((file, _))) = location::open(path)
+        && let Some(subject) = spec.kind.subject()
+    {
+        let Location { format, path } = location;
+        mistakes.extend(table::read(file, path, *format, subject, &mut |row| match &row.body {
+            Body::Entry {
+                key: Key::Expression { shown, .. } | Key::Network { shown, .. } | Key::Text(shown),
+                ..
+            } => take(shown).map_or(Ok(()), |message| Err((row.value_at, message))),
+            Body::Endif | Body::If { .. } => Ok(()),
+        }));
+    }
+    let name = &spec.name;
+    let unplaced = troubles.into_iter().map(|trouble| format!("in list `{name}`: {}", trouble.message));
+    mistakes.extend(unplaced.map(|message| Mistake::whole(&spec.source.name, message)));
+    mistakes
 }
 
 struct Loader {
     subject: Subject,
     builder: Builder,
     reader: Option<Reader>,
+    /// Where two entries must not contend.
+    overlaps: Option<Overlaps>,
     /// The conditions that are open, the innermost last.
     guards: Vec<u32>,
     /// A file's right-hand sides are told of once, not in each line.
@@ -125,7 +170,9 @@ impl Loader {
         let reader =
             spec.to.map(|to| Reader { to, named, expands: false, stored: Vec::new(), known: HashMap::new() });
         let builder = Set::builder(subject).subdomains(spec.subdomains);
-        Self { subject, builder, reader, guards: Vec::new(), told_of_values: false }
+        let decides = matches!(spec.to, Some(To::Limits | To::Parent));
+        let overlaps = decides.then(|| Overlaps::new(spec.subdomains));
+        Self { subject, builder, reader, overlaps, guards: Vec::new(), told_of_values: false }
     }
 
     fn expands(&mut self, format: Format) {
@@ -162,7 +209,8 @@ impl Loader {
         if !new && tag != NO_VALUE {
             return Err((given.place, format!("`{text}` is given twice")));
         }
-        Ok(())
+        let contends = self.overlaps.as_mut().map(|overlaps| overlaps.given(text, self.subject));
+        contends.unwrap_or(Ok(())).map_err(|message| (given.place, message))
     }
 
     fn file(&mut self, file: impl std::io::Read, location: &Location) -> Vec<Mistake> {
@@ -243,8 +291,22 @@ impl Loader {
     fn entry(&mut self, key: Key<'_>, negate: bool, tag: u32) -> Result<(), String> {
         let guard = self.guards.last().copied();
         match key {
-            Key::Text(text) => self.builder.add(text, false, tag)?,
-            Key::Network { network, .. } if !negate && guard.is_none() => {
+            Key::Text(text) => {
+                let new = self.builder.add(text, false, tag)?;
+                if let Some(overlaps) = self.overlaps.as_mut().filter(|overlaps| !overlaps.may_repeat(text)) {
+                    if !new {
+                        return Err(format!("`{text}` is given twice"));
+                    }
+                    overlaps.entry(text, self.subject)?;
+                }
+                new
+            }
+            Key::Network { shown, network } if !negate && guard.is_none() => {
+                if self.overlaps.is_some()
+                    && let Some(wider) = self.builder.line_above(network)
+                {
+                    return Err(overlap::hidden(shown, &wider.to_string()));
+                }
                 self.builder.add_by_line(network, tag)?
             }
             key => {

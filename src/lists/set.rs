@@ -353,6 +353,12 @@ impl Builder {
         Ok(new)
     }
 
+    /// A network of the lines before that leaves nothing to another.
+    pub fn line_above(&self, network: IpNet) -> Option<IpNet> {
+        let above = self.set.by_line.containing(network.addr());
+        above.into_iter().map(|(net, _)| net).find(|net| net.prefix_len() <= network.prefix_len())
+    }
+
     /// Adds a pattern that is tried in its turn.
     pub fn add_rule(
         &mut self,

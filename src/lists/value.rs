@@ -2,6 +2,7 @@
 
 use super::action::TableAction;
 use super::action::Template;
+use super::parents;
 use super::pattern::Literal;
 use super::pattern::Pattern;
 use super::pattern::Query;
@@ -22,11 +23,12 @@ pub enum To {
     Limits,
     Names,
     Number,
+    Parent,
     Text,
 }
 
 impl To {
-    pub const WORDS: &[&str] = &["action", "limits", "names", "number", "text"];
+    pub const WORDS: &[&str] = &["action", "limits", "names", "number", "parent", "text"];
 
     pub fn word(self) -> &'static str {
         match self {
@@ -34,6 +36,7 @@ impl To {
             Self::Limits => "limits",
             Self::Names => "names",
             Self::Number => "number",
+            Self::Parent => "parent",
             Self::Text => "text",
         }
     }
@@ -44,6 +47,7 @@ impl To {
             "limits" => Self::Limits,
             "names" => Self::Names,
             "number" => Self::Number,
+            "parent" => Self::Parent,
             "text" => Self::Text,
             _ => return None,
         })
@@ -60,6 +64,8 @@ pub enum ListValue {
     /// The word `none`: the key is excused.
     None,
     Number(f64),
+    /// Whose limits also hold.
+    Parent(Arc<str>),
     Text(Arc<str>),
 }
 
@@ -72,7 +78,7 @@ impl fmt::Display for ListValue {
             Self::Names(names) => f.write_str(&names.texts().collect::<Vec<_>>().join(", ")),
             Self::None => f.write_str("none"),
             Self::Number(number) => number.fmt(f),
-            Self::Text(text) => f.write_str(text),
+            Self::Parent(text) | Self::Text(text) => f.write_str(text),
         }
     }
 }
@@ -237,6 +243,7 @@ impl Reader {
                 raw.to_vec()
             })?)),
             To::Number => ListValue::Number(number(&one(raw)?)?),
+            To::Parent => parents::read(&one(raw)?)?,
             To::Text => ListValue::Text(one(raw)?.into()),
         }))
     }
@@ -304,7 +311,7 @@ mod tests {
         match reader.line(raw).map(|number| reader.stored[number as usize].value(&[])) {
             Ok(ListValue::Action(action)) => format!("{:?}", action.verb),
             Ok(ListValue::Limits(limits, _)) => limits.to_string(),
-            Ok(ListValue::Text(text)) => text.to_string(),
+            Ok(ListValue::Parent(text) | ListValue::Text(text)) => text.to_string(),
             Ok(ListValue::Names(names)) => names.texts().collect::<Vec<_>>().join("|"),
             Ok(ListValue::None) => "none".to_owned(),
             Ok(ListValue::Number(number)) => number.to_string(),
@@ -328,6 +335,12 @@ mod tests {
             (To::Number, "10K", "10240"),
             (To::Number, "inf", "`inf` is not a number such as 5, -1.5 or 10M"),
             (To::Names, "a@b.test, .c.test  d", "a@b.test|.c.test|d"),
+            (To::Parent, "Acme+x@B.test.", "acme@b.test"),
+            (
+                To::Parent,
+                "*.b.test",
+                "`*.b.test` is not the name of a parent: a domain or one word, without patterns",
+            ),
             (To::Text, "cost $1, all", "cost $1, all"),
             (To::Action, "OK", "Accept"),
         ] {

@@ -16,6 +16,7 @@ use super::rule::Written;
 use super::trial;
 use super::trial::Given;
 use crate::checks::AnyCheck;
+use crate::checks::Buckets;
 use crate::checks::Needs;
 use crate::config::Local;
 use crate::config::Selector;
@@ -325,7 +326,9 @@ fn finish(
                 let name = rate.bucket.clone().unwrap_or_else(|| format!("rule {}", rule.name));
                 // Bytes are not counted among messages.
                 let name = format!("{} of {name}", rate.count.word());
-                Some(Limit { rate: rate.clone(), bucket: bucket(&mut buckets, name), too_large })
+                let parents = bucket(&mut buckets, format!("parents of {name}"));
+                let own = bucket(&mut buckets, name);
+                Some(Limit { rate: rate.clone(), buckets: Buckets { own, parents }, too_large })
             }
             _ => None,
         });

@@ -31,6 +31,7 @@ pub use trial::Trial;
 
 pub use action::reference;
 
+use crate::checks::Buckets;
 use crate::checks::Rate;
 use crate::facts::Fact;
 use crate::facts::Scope;
@@ -125,11 +126,11 @@ impl Rule {
     }
 }
 
-/// A rule's limit with the number of its counters, which a reload does not change.
+/// A rule's limit with the numbers of its counters, which a reload does not change.
 #[derive(Clone, Debug)]
 pub struct Limit {
     pub rate: Rate,
-    pub bucket: u32,
+    pub buckets: Buckets,
     pub too_large: TooLarge,
 }
 

@@ -24,6 +24,7 @@ mod postfix_hostile;
 mod postfix_joined;
 mod postfix_limits;
 mod postfix_listed;
+mod postfix_levels;
 mod postfix_local;
 mod postfix_login;
 mod postfix_message;

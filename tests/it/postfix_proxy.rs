@@ -76,11 +76,11 @@ fn each_side_of_a_proxy_is_decided_by_what_it_knows_and_charged_once() {
 #[test]
 fn bytes_are_charged_in_front_of_a_proxy() {
     let rules = "rules:\n  - name: bytes\n    when: {policy_context: submission, rate: {key: sender, count: bytes, \
-                 limits: [100/1h strict]}}\n    then: {defer: 4.7.1 enough}\n";
+                 limits: [520/1h strict]}}\n    then: {defer: 4.7.1 enough}\n";
     let Some(Proxied { rig, front }) = proxied(rules, "") else { return };
     let mut client = Smtp::greeted(front);
     client.deliver(ALICE, &[BOB], MAIL).expect(250);
-    client.say(&format!("MAIL FROM:<{ALICE}> SIZE=87")).expect(250);
+    client.say(&format!("MAIL FROM:<{ALICE}> SIZE=500")).expect(250);
     client.rcpt(BOB).expect_text(450, "enough");
     rig.sink.message();
 }

@@ -92,13 +92,14 @@ fn one_mail_after_another() {
 fn bytes_that_were_not_announced_are_charged_when_the_milter_has_them() {
     let rules = r#"
 rules:
-  - {name: bytes, when: {rate: {key: sender, count: bytes, limits: [40/1h strict]}}, then: defer}
+  - {name: bytes, when: {rate: {key: sender, count: bytes, limits: [540/1h strict]}}, then: defer}
   - {name: bad, when: {header: {Subject: bad}}, then: reject}
   - {name: reads-the-body, when: {size: {over: 1M}}, then: reject}
 "#;
     let gatepost = Gatepost::start(&[("10-test.yaml", rules)], "", Sockets::Inet);
     let mut policy = Delegation::connect(&gatepost.policy);
     let mut milter = Milter::of_client(&gatepost.milter, CLIENT);
+    let body = format!("{}\r\nTwenty-five bytes are in.\r\n", "x".repeat(500));
     // Only a byte is charged of what is refused for its content.
     for (mail, subject, fits) in [(0, "bad", true), (1, "good", true), (2, "good", false)] {
         let instance = format!("5b95.6b00f7ac.90922.{mail}");
@@ -107,7 +108,7 @@ rules:
         if fits {
             assert_eq!(milter.rcpt(&format!("<{BOB}>")).kind, 'c');
             milter.data();
-            milter.content(&[("Subject", subject)], b"Twenty-five bytes are in.\r\n");
+            milter.content(&[("Subject", subject)], body.as_bytes());
             milter.end();
         }
         milter.abort();

@@ -51,12 +51,21 @@ impl Allowance {
 
     /// Of a mail with this key; None when it has no limit.
     pub(super) fn of(&self, key: &str, parts: &Key, facts: &Facts) -> Option<Arc<Limits>> {
+        self.given(|lookup| find(lookup, key, parts, facts))
+    }
+
+    /// Of a name from a list.
+    pub(super) fn of_name(&self, name: &str) -> Option<Arc<Limits>> {
+        self.given(|lookup| lookup.list.lookup_name(name))
+    }
+
+    fn given(&self, find: impl FnOnce(&Lookup) -> Option<Hit>) -> Option<Arc<Limits>> {
         let (lookup, otherwise) = match self {
             Self::Fixed(limits) => return Some(Arc::clone(limits)),
             Self::Unlimited => return None,
             Self::Listed { lookup, otherwise } => (lookup, otherwise),
         };
-        match find(lookup, key, parts, facts) {
+        match find(lookup) {
             Some(hit) => match hit.value {
                 Some(ListValue::Limits(limits, _)) => Some(limits),
                 _ => None,
@@ -68,6 +77,10 @@ impl Allowance {
     /// Which entry and class decided; nothing where there is no list.
     pub(super) fn told(&self, key: &str, parts: &Key, facts: &Facts) -> String {
         self.lookup().map(|lookup| told(lookup, find(lookup, key, parts, facts))).unwrap_or_default()
+    }
+
+    pub(super) fn told_of_name(&self, name: &str) -> String {
+        self.lookup().map(|lookup| told(lookup, lookup.list.lookup_name(name))).unwrap_or_default()
     }
 
     /// The limits that are written in the rule, or in its list by now.
@@ -88,11 +101,7 @@ fn find(lookup: &Lookup, key: &str, parts: &Key, facts: &Facts) -> Option<Hit> {
     }
     // The most telling part of the key: the one of the kind of the list.
     let of_part = parts.parts().iter().find_map(|part| lookup.list.lookup(&query(facts, part.fact)?));
-    of_part.or_else(|| find_name(lookup, key))
-}
-
-fn find_name(lookup: &Lookup, name: &str) -> Option<Hit> {
-    lookup.list.lookup(&Query { text: name, folded: name, ip: None })
+    of_part.or_else(|| lookup.list.lookup(&Query { text: key, folded: key, ip: None }))
 }
 
 fn told(lookup: &Lookup, hit: Option<Hit>) -> String {
