@@ -143,7 +143,11 @@ fn the_login_is_one_however_it_is_written() {
     for (user, allowed) in [("anna", true), (ANNA, true), ("anna", false)] {
         let mut client = Smtp::greeted_from(smtp::INSIDE, rig.postfix.ports.submission);
         log_in(&mut client, user, PASSWORD).expect(235);
-        client.mail(ALICE).expect(250);
-        client.rcpt(BOB).expect(if allowed { 250 } else { 554 });
+        if allowed {
+            client.deliver(ALICE, &[BOB], MAIL).expect(250);
+        } else {
+            client.mail(ALICE).expect(250);
+            client.rcpt(BOB).expect(554);
+        }
     }
 }
