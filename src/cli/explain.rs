@@ -420,6 +420,28 @@ rules:
     }
 
     #[tokio::test]
+    async fn all_levels_of_a_limit_are_told() {
+        let rules = "
+lists:
+  owners: {of: address, to: parent, entries: {a.test: acme}}
+  totals: {of: address, to: limits, entries: {a.test: [5/1h], acme: [500/1h]}}
+rules:
+  - name: limit
+    when: {rate: {key: sender, limits: [10/1h], parents: {list: owners, limits: {list: totals, else: none}}}}
+    then: defer_if_permit
+";
+        let told = explained_by(rules, "sender=Ann+x@A.test\nrecipient=a@c.test", None).await;
+        assert_eq!(
+            told.text(),
+            "rcpt     limit  no match  `a.test` above `ann@a.test` has used 1 of 5 in 1h (entry `a.test` in totals)\n\
+             counts:  1 recipients of `ann@a.test` for limit\n\
+             counts:  1 recipients of `a.test` for limit\n\
+             counts:  1 recipients of `acme` for limit\n\
+             verdict: accept\n"
+        );
+    }
+
+    #[tokio::test]
     async fn a_message_is_asked_about_once_the_envelope_is_accepted() {
         let eml = "Subject: casino\n\nx\n";
         let told = explained("sender=a@b.test\nrecipient=a@c.test", Some(eml)).await;

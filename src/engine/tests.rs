@@ -517,3 +517,44 @@ async fn what_nobody_settles_the_timer_charges() {
     bench.now += 3_600 * 1_000_000_000;
     assert_eq!(bench.mail("sender=s@b.test recipient=a@b.test").await.0, "accept");
 }
+
+/// What was refused at one level counts at all of them, where attempts do.
+#[tokio::test]
+async fn all_levels_are_charged_or_none() {
+    for (charge, expected) in [("accepted", 1), ("attempts", 6)] {
+        let mut bench = Bench::new(&format!(
+            "lists:
+  owners: {{of: address, to: parent, entries: {{b.test: acme}}}}
+  totals: {{of: address, to: limits, entries: {{b.test: [1/1h strict], acme: [100/1h strict]}}}}
+rules:
+  - name: limit
+    when:
+      rate:
+        key: sender
+        limits: [100/1h strict]
+        charge: {charge}
+        parents: {{list: owners, limits: {{list: totals, else: none}}}}
+    then: {{reject: no}}
+"
+        ));
+        let facts = "sender=a@b.test recipient=a@b.test";
+        for _ in 0..6 {
+            bench.mail(facts).await;
+        }
+        let limits = "100/1h strict".parse().unwrap();
+        let limit = bench.policy.rules[0].limit.as_ref().unwrap().buckets;
+        for (bucket, key) in [(limit.own, "a@b.test"), (limit.parents, "b.test"), (limit.parents, "acme")] {
+            let question = crate::state::Question {
+                bucket,
+                key,
+                coarse: None,
+                limits: &limits,
+                n: 0,
+                counted: 0,
+                must_fit: true,
+            };
+            let used = bench.state.peek(&[question], bench.now).await[0].unwrap().used;
+            assert_eq!(used, expected, "{charge}: {key}");
+        }
+    }
+}
