@@ -39,8 +39,8 @@ pub(super) async fn charge(
         return true;
     }
     let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
-    let reserve = store.state.reserve(&batch, settle::until(store.now), store.now);
-    let Some(Reserved { answers: said, holds }) = within(store.deadline, reserve).await else {
+    let is_final = due.iter().all(|due| is_final(due.counts_attempts, &due.question));
+    let Some(Reserved { answers: said, holds }) = take(&batch, is_final, store).await else {
         // The mail goes on uncounted: our own trouble never refuses.
         return true;
     };
@@ -96,8 +96,8 @@ pub(super) async fn at_once(
             ..in_store(question)
         })
         .collect();
-    let reserve = store.state.reserve(&batch, settle::until(store.now), store.now);
-    let reserved = within(store.deadline, reserve).await;
+    let is_final = open.iter().all(|(rule, question)| is_final(counts_attempts(ask, *rule), question));
+    let reserved = take(&batch, is_final, store).await;
     drop(batch);
     let Some(Reserved { answers: said, holds }) = reserved else {
         open.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
@@ -121,6 +121,21 @@ pub(super) async fn at_once(
     admitted
 }
 
+/// Reserves, or charges at once where nothing of it can be given back.
+async fn take(batch: &[crate::state::Question<'_>], is_final: bool, store: Store<'_>) -> Option<Reserved> {
+    if is_final {
+        let answers = within(store.deadline, store.state.admit(batch, store.now)).await?;
+        return Some(Reserved { holds: answers.iter().map(|_| None).collect(), answers });
+    }
+    let until = settle::until(store.now);
+    within(store.deadline, store.state.reserve(batch, until, store.now)).await
+}
+
+/// Attempts count whatever becomes of them, and a connection has been made.
+fn is_final(counts_attempts: bool, question: &Question) -> bool {
+    counts_attempts || question.count == Count::Connections
+}
+
 /// Charges now what nothing can give back.
 async fn commit(holds: &[Hold], store: Store<'_>) {
     if !holds.is_empty() {
@@ -133,12 +148,11 @@ impl Recall {
     /// charged at once: connections, attempts, and what is more than is kept.
     fn note_held(&mut self, due: &Due, hold: Option<Hold>, ask: &Ask<'_>) -> Option<Hold> {
         let hold = hold?;
-        let count = due.question.count;
-        if due.counts_attempts || count == Count::Connections || self.held.len() >= settle::MAX_HELD {
+        if is_final(due.counts_attempts, &due.question) || self.held.len() >= settle::MAX_HELD {
             return Some(hold);
         }
         // Behind RCPT a charge is the message's, for all of its recipients.
-        let of_one = count == Count::Recipients && ask.stage == Stage::Rcpt;
+        let of_one = due.question.count == Count::Recipients && ask.stage == Stage::Rcpt;
         let recipient = ask.facts.text(Fact::Recipient).filter(|_| of_one);
         self.held.push(Held {
             hold,
