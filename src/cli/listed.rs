@@ -57,7 +57,7 @@ pub(super) fn run(listed: Listed, config: Option<&Path>) -> Exit {
                 complain("it was on no list");
                 return Exit::Mistakes;
             }
-            Answer::Done { .. } => {}
+            Answer::Done { .. } | Answer::Limit(_) => {}
             Answer::Refused { why } => {
                 complain(&why);
                 return Exit::CouldNotRun;

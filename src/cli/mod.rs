@@ -4,6 +4,7 @@
 mod check;
 mod control;
 mod explain;
+mod limits;
 mod listed;
 mod serve;
 
@@ -63,6 +64,18 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
+    /// Shows and sets back what the running daemon has counted for limits.
+    ///
+    /// The daemon is found by `control:` of its file. Exit code 1: nothing is counted under
+    /// this key.
+    #[command(verbatim_doc_comment)]
+    Limits {
+        #[command(subcommand)]
+        limits: limits::Limits,
+        /// The daemon's file.
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
     /// Shows and changes what the running daemon has listed for a time.
     ///
     /// Rules list with the action `list` and ask with the check `listed`. The daemon is
@@ -118,6 +131,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain { config, message, format } => {
             explain::run(config.as_deref(), message.as_deref(), format).into()
         }
+        Command::Limits { limits, config } => limits::run(limits, config.as_deref()).into(),
         Command::Listed { listed, config } => listed::run(listed, config.as_deref()).into(),
     }
 }
@@ -167,7 +181,7 @@ mod tests {
     #[test]
     fn every_command_is_in_the_reference() {
         let page = reference();
-        for name in ["serve", "check", "explain", "listed"] {
+        for name in ["serve", "check", "explain", "limits", "listed"] {
             assert!(page.contains(&format!("Usage: gatepost {name}")), "{page}");
         }
     }

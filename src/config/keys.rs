@@ -113,7 +113,7 @@ pub(super) const KEYS: &[Key] = &[
         path: "control",
         takes: "`unix:/PATH`",
         default: "",
-        sentence: "Where `gatepost listed` finds the running daemon. Only root and the daemon's own user are answered.",
+        sentence: "Where `gatepost limits` and `gatepost listed` find the running daemon. Only root and the daemon's own user are answered.",
     },
     Key {
         path: "policy_dir",

@@ -1,15 +1,61 @@
 //! What an operator asks of the running daemon: what is listed, and to change it.
 
 use super::Desk;
+use crate::state::KeyUse;
 use crate::state::Listing;
 use crate::state::NewListing;
 use crate::values::canonical_text;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Who made a listing that no rule made.
 const OPERATOR: &str = "operator";
 
+/// One key in the counters of some rules.
+#[derive(Clone, Debug)]
+pub struct LimitUse {
+    /// None if no rule counts there any more.
+    pub rules: Vec<String>,
+    pub used: KeyUse,
+}
+
 impl Desk {
+    /// What a key has used of each limit.
+    pub async fn limits_of(&self, key: &str) -> Vec<LimitUse> {
+        let buckets = self.buckets();
+        let numbers: Vec<u32> = buckets.keys().copied().collect();
+        let found = self.state.look(&numbers, &canonical_text(key), self.clock.now()).await;
+        named(found, &buckets)
+    }
+
+    /// Sets a key back in all limits; in how many it was.
+    pub async fn reset_limits(&self, key: &str) -> usize {
+        let key = canonical_text(key);
+        tracing::info!(key, "its limits are set back by the operator");
+        let numbers: Vec<u32> = self.buckets().into_keys().collect();
+        self.state.reset(&numbers, &key).await
+    }
+
+    /// The keys nearest their limits.
+    pub async fn fullest(&self, most: usize) -> Vec<LimitUse> {
+        named(self.state.fullest(most, self.clock.now()).await, &self.buckets())
+    }
+
+    /// The rules that count in each bucket.
+    fn buckets(&self) -> BTreeMap<u32, Vec<String>> {
+        let active = self.active();
+        let mut buckets: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+        for rule in &active.policy.rules {
+            let Some(limit) = &rule.limit else {
+                continue;
+            };
+            for bucket in [limit.buckets.own, limit.buckets.parents] {
+                buckets.entry(bucket).or_default().push(rule.name.clone());
+            }
+        }
+        buckets
+    }
+
     /// Lists a key from now on; false when there is no room.
     pub async fn list(&self, key: &str, reason: &str, period: Duration) -> bool {
         let key = canonical_text(key);
@@ -34,4 +80,9 @@ impl Desk {
         let found = self.state.listed(&[&key], now).await.pop().unwrap_or_default();
         found.into_iter().map(|listing| (key.clone(), listing)).collect()
     }
+}
+
+fn named(found: Vec<KeyUse>, buckets: &BTreeMap<u32, Vec<String>>) -> Vec<LimitUse> {
+    let rules = |used: &KeyUse| buckets.get(&used.bucket).cloned().unwrap_or_default();
+    found.into_iter().map(|used| LimitUse { rules: rules(&used), used }).collect()
 }

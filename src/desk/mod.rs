@@ -16,6 +16,7 @@ mod sessions;
 
 pub use crate::facts::Macros;
 pub use crate::state::Listing;
+pub use control::LimitUse;
 pub use milter::MilterSession;
 
 use crate::config::Decides;

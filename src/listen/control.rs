@@ -5,12 +5,14 @@
 //! root and our own user are heard, all others refused.
 
 use crate::desk::Desk;
+use crate::desk::LimitUse;
 use crate::desk::Listing;
 use crate::listen::Shutdown;
 use crate::listen::socket::Access;
 use crate::listen::socket::SocketFile;
 use crate::listen::socket::bind_unix;
 use crate::wire::control::Answer;
+use crate::wire::control::LimitRow;
 use crate::wire::control::ListedRow;
 use crate::wire::control::MAX_REQUEST_BYTES;
 use crate::wire::control::Request;
@@ -38,6 +40,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// What is thrown away of one who sends on, and how long it may take.
 const MAX_UNREAD_BYTES: u64 = 1 << 20;
 const LINGER: Duration = Duration::from_secs(1);
+
+/// Rows that somebody may want to read.
+const MAX_TOP: usize = 10_000;
 
 /// A listing that lasts longer belongs into a list's file.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -133,6 +138,11 @@ async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
         Request::ListedDel { key, reason } => {
             vec![Answer::Done { count: desk.unlist(&key, reason.as_deref()).await as u64 }]
         }
+        Request::LimitsShow { key } => limits(desk.limits_of(&key).await),
+        Request::LimitsReset { key } => {
+            vec![Answer::Done { count: desk.reset_limits(&key).await as u64 }]
+        }
+        Request::LimitsTop { count } => limits(desk.fullest(count.min(MAX_TOP)).await),
         Request::ListedShow { key } => {
             let found = desk.listed(key.as_deref()).await;
             let count = found.len() as u64;
@@ -146,6 +156,25 @@ async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
 fn is_word(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     (1..=64).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// A row for each window, and at the end the number of keys.
+fn limits(found: Vec<LimitUse>) -> Vec<Answer> {
+    let count = found.len() as u64;
+    let rows = found.into_iter().flat_map(|LimitUse { rules, used }| {
+        let key = used.key;
+        used.windows.into_iter().map(move |of| {
+            Answer::Limit(LimitRow {
+                key: key.clone(),
+                rules: rules.clone(),
+                window: of.window.to_string(),
+                used: of.used,
+                allowed: of.window.capacity(),
+                next_millis: u64::try_from(of.next.as_millis()).unwrap_or(u64::MAX),
+            })
+        })
+    });
+    rows.chain([Answer::Done { count }]).collect()
 }
 
 fn row(key: String, listing: Listing) -> ListedRow {

@@ -86,6 +86,18 @@ impl Table {
         self.capacity
     }
 
+    pub(super) fn shards(&self) -> &[Mutex<Shard>] {
+        &self.shards
+    }
+
+    pub(super) fn hasher(&self) -> &RandomState {
+        &self.hasher
+    }
+
+    pub(super) fn shard_of(&self, key: &KeyRef<'_>) -> &Mutex<Shard> {
+        &self.shards[key.shard(self.shards.len())]
+    }
+
     pub(super) fn peek(&self, question: &Question<'_>, now: Nanos) -> Answer {
         let weigh = |slot: Option<&Slot>| match slot {
             Some(slot) => slot.uses.weigh(question.limits, question.n, slot.held, now),

@@ -15,6 +15,7 @@ use super::limits::Limits;
 use super::limits::MAX_WINDOWS;
 use super::limits::PLAIN_WINDOWS;
 use super::limits::Window;
+use super::shown::WindowUse;
 use super::strict::Passed;
 use super::weigh;
 use super::weigh::Weighed;
@@ -80,6 +81,16 @@ impl Entry {
         };
         let weighed = limits.windows().iter().map(weigh);
         weighed.reduce(|one, other| one.deciding(other, n)).map_or(UNLIMITED, |told| told.answer(n))
+    }
+
+    /// What is used of each window, and when one more would fit.
+    pub(super) fn windows(&self, held: u64, now: Nanos) -> Vec<WindowUse> {
+        let each = self.kept.iter().map(|kept| WindowUse {
+            window: kept.window,
+            used: kept.held.used(&kept.window, now).saturating_add(held),
+            next: kept.held.weigh(&kept.window, 1, held, now).answer(1).retry_after,
+        });
+        each.collect()
     }
 
     /// Counts `n` in the windows asked for and in all others that are kept, whether

@@ -25,6 +25,7 @@ mod plain;
 #[cfg(test)]
 mod reference;
 mod shard;
+mod shown;
 mod slots;
 mod strict;
 mod tokens;
@@ -39,6 +40,8 @@ pub use limits::Window;
 pub use listings::Listing;
 pub use listings::MAX_LISTED_KEYS;
 pub use listings::NewListing;
+pub use shown::KeyUse;
+pub use shown::WindowUse;
 
 use buckets::Table;
 use holds::Holds;
@@ -247,6 +250,26 @@ impl State {
     pub async fn settle(&self, now: Nanos) {
         self.reached().await;
         self.settle_due(now, usize::MAX);
+    }
+
+    /// What a key has used in each of the buckets it is in.
+    pub async fn look(&self, buckets: &[u32], key: &str, now: Nanos) -> Vec<KeyUse> {
+        self.reached().await;
+        self.table.look(buckets, key, now)
+    }
+
+    /// Sets a key back to unused, but for what is reserved of it; in how many buckets
+    /// it was.
+    pub async fn reset(&self, buckets: &[u32], key: &str) -> usize {
+        self.reached().await;
+        self.table.reset(buckets, key)
+    }
+
+    /// The keys nearest their limits, the nearest first. Looks at all keys: not for the
+    /// way of a request.
+    pub async fn fullest(&self, most: usize, now: Nanos) -> Vec<KeyUse> {
+        self.reached().await;
+        self.table.fullest(most, now)
     }
 
     /// How many keys it holds at most.

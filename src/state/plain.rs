@@ -8,6 +8,7 @@ use super::entry::Entry;
 use super::entry::UNLIMITED;
 use super::limits::Limits;
 use super::limits::PLAIN_WINDOWS;
+use super::shown::WindowUse;
 use super::weigh;
 use super::weigh::Weighed;
 
@@ -81,6 +82,22 @@ impl Uses {
             if let Some((arrivals, asked)) = entry.as_tokens(limits) {
                 *self = Self::Plain(Plain { limits: limits.clone(), asked, arrivals });
             }
+        }
+    }
+
+    /// What is used of each window, and when one more would fit.
+    pub(super) fn windows(&self, held: u64, now: Nanos) -> Vec<WindowUse> {
+        match self {
+            Self::Plain(plain) => plain.to_entry().windows(held, now),
+            Self::Mixed(entry) => entry.windows(held, now),
+        }
+    }
+
+    /// As if nothing had been charged.
+    pub(super) fn clear(&mut self) {
+        match self {
+            Self::Plain(plain) => plain.arrivals = [0; PLAIN_WINDOWS],
+            Self::Mixed(entry) => **entry = Entry::default(),
         }
     }
 

@@ -74,6 +74,11 @@ impl Shard {
         self.index.find(spread(key.mark()), is).map(|mark| mark.at)
     }
 
+    /// All places are below this.
+    pub(super) fn end(&self) -> u32 {
+        self.slots.end()
+    }
+
     pub(super) fn get(&self, at: u32) -> Option<&Slot> {
         self.slots.get(at)
     }
@@ -175,6 +180,10 @@ impl Shard {
 impl<'a> KeyRef<'a> {
     pub(super) fn own(question: &Question<'a>, hasher: &RandomState) -> Self {
         Self::new(question.bucket, cut(question.key), hasher)
+    }
+
+    pub(super) fn of(bucket: u32, key: &'a str, hasher: &RandomState) -> Self {
+        Self::new(bucket, cut(key), hasher)
     }
 
     pub(super) fn coarse(question: &Question<'a>, hasher: &RandomState) -> Self {

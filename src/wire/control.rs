@@ -19,12 +19,19 @@ pub enum Request {
     ListedDel { key: String, reason: Option<String> },
     /// What a key, or everything, is listed for.
     ListedShow { key: Option<String> },
+    /// What a key has used of every limit.
+    LimitsShow { key: String },
+    /// Sets it back.
+    LimitsReset { key: String },
+    /// The keys nearest their limits.
+    LimitsTop { count: usize },
 }
 
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
     Listed(ListedRow),
+    Limit(LimitRow),
     /// The last: how many were changed or shown.
     Done {
         count: u64,
@@ -47,6 +54,20 @@ pub struct ListedRow {
     pub times: u32,
     /// Holds for rules in observe alone.
     pub observed: bool,
+}
+
+/// One window of one key.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LimitRow {
+    pub key: String,
+    /// The rules that count here; none if no rule does any more.
+    pub rules: Vec<String>,
+    /// As an operator writes it.
+    pub window: String,
+    pub used: u64,
+    pub allowed: u64,
+    /// Until one more would be let through.
+    pub next_millis: u64,
 }
 
 /// A line, with its end.
@@ -72,6 +93,9 @@ mod tests {
             Request::ListedAdd { key: "a b\n\"c".into(), reason: "x".into(), seconds: 5 },
             Request::ListedDel { key: "a".into(), reason: None },
             Request::ListedShow { key: Some("ü".into()) },
+            Request::LimitsShow { key: "a".into() },
+            Request::LimitsReset { key: "a".into() },
+            Request::LimitsTop { count: 7 },
         ] {
             let line = line(&request);
             assert_eq!(line.matches('\n').count(), 1);

@@ -58,6 +58,35 @@ fn an_operator_lists_and_takes_off() {
     }
 }
 
+#[test]
+fn an_operator_sees_a_limit_and_sets_it_back() {
+    let rules =
+        "rules:\n  - {name: busy, when: {rate: {key: sender, limits: [2/1h strict, 50/1d]}}, then: defer}\n";
+    let Some(rig) = Rig::start(rules) else { return };
+    let run = |words: &[&str]| rig.gatepost.command(words);
+    let (code, _, said) = run(&["limits", "show", ALICE]);
+    assert!(code == 1 && said.contains("nothing is counted"), "{said}");
+    for _ in 0..2 {
+        rig.send(MAIL).expect(250);
+    }
+    let mut refused = rig.client();
+    refused.mail(ALICE).expect(250);
+    refused.rcpt(BOB).expect(450);
+    let (code, shown, _) = run(&["limits", "show", &ALICE.to_uppercase()]);
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!((code, lines.len()), (0, 2), "{shown}");
+    assert!(
+        lines[0].starts_with(&format!("{ALICE} used=2 allowed=2 window=\"2/1h strict\" next=")),
+        "{shown}"
+    );
+    assert!(lines[0].ends_with(" rules=busy") && !lines[0].contains("next=now"), "{shown}");
+    assert!(lines[1].contains(" used=2 allowed=50 window=50/1d next=now "), "{shown}");
+    assert_eq!(run(&["limits", "top"]).1, shown);
+    assert_eq!(run(&["limits", "reset", ALICE]).0, 0);
+    rig.send(MAIL).expect(250);
+    rig.gatepost.wait_log("its limits are set back by the operator");
+}
+
 /// The mode keeps others out; where it does not, the daemon asks who they are.
 #[test]
 fn another_user_is_refused() {
