@@ -8,8 +8,8 @@
 //! about what comes from there for the next hours.
 //!
 //! # Options
-//! - `key` (needed): the attribute. Case never counts; an IPv6 address counts as its
-//!   /64.
+//! - `key` (needed): the attribute. Case never counts, nor a mailbox's `+extension`; an
+//!   IPv6 address counts as its /64.
 //! - `reason` (default: any): a word or several, as in `list`.
 //!
 //! A text may say `{reason}` and `{until}`, of the listing that lasts longest. A

@@ -1,5 +1,8 @@
 //! Asks the running daemon on its control socket.
 
+use super::Exit;
+use super::complain;
+use super::say;
 use crate::config::Config;
 use crate::wire::control::Answer;
 use crate::wire::control::Request;
@@ -15,8 +18,39 @@ use std::time::Duration;
 /// The daemon answers at once; a table of listings takes a moment.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Asks, and says each row that `shown` makes a line of. When nothing was shown or
+/// changed, `nothing` is complained of.
+pub(super) fn tell(
+    request: &Request,
+    config: Option<&Path>,
+    nothing: Option<&str>,
+    shown: impl Fn(Answer) -> Option<String>,
+) -> Exit {
+    let answers = match ask(request, config) {
+        Ok(answers) => answers,
+        Err(why) => {
+            complain(&why);
+            return Exit::CouldNotRun;
+        }
+    };
+    for answer in answers {
+        match (answer, nothing) {
+            (Answer::Done { count: 0 }, Some(nothing)) => {
+                complain(nothing);
+                return Exit::Mistakes;
+            }
+            (Answer::Refused { why }, _) => {
+                complain(&why);
+                return Exit::CouldNotRun;
+            }
+            (answer, _) => shown(answer).iter().for_each(|line| say(line)),
+        }
+    }
+    Exit::Fine
+}
+
 /// All answers, or why there are none and what to do.
-pub(super) fn ask(request: &Request, config: Option<&Path>) -> Result<Vec<Answer>, String> {
+fn ask(request: &Request, config: Option<&Path>) -> Result<Vec<Answer>, String> {
     let config = Config::load(config)
         .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     let Some(path) = config.control else {

@@ -1,9 +1,7 @@
 //! `gatepost limits`: shows and sets back what the running daemon has counted.
 
 use super::Exit;
-use super::complain;
-use super::control::ask;
-use super::say;
+use super::control::tell;
 use crate::journal::quote;
 use crate::quantity::show_wait;
 use crate::wire::control::Answer;
@@ -36,28 +34,14 @@ pub(super) fn run(limits: Limits, config: Option<&Path>) -> Exit {
         Limits::Reset { key } => Request::LimitsReset { key },
         Limits::Top { count } => Request::LimitsTop { count },
     };
-    let answers = match ask(&request, config) {
-        Ok(answers) => answers,
-        Err(why) => {
-            complain(&why);
-            return Exit::CouldNotRun;
-        }
+    let nothing = match request {
+        Request::LimitsTop { .. } => None,
+        _ => Some("nothing is counted under this key"),
     };
-    for answer in answers {
-        match answer {
-            Answer::Limit(row) => say(&shown(&row)),
-            Answer::Done { count: 0 } if !matches!(request, Request::LimitsTop { .. }) => {
-                complain("nothing is counted under this key");
-                return Exit::Mistakes;
-            }
-            Answer::Refused { why } => {
-                complain(&why);
-                return Exit::CouldNotRun;
-            }
-            Answer::Done { .. } | Answer::Listed(_) => {}
-        }
-    }
-    Exit::Fine
+    tell(&request, config, nothing, |answer| match answer {
+        Answer::Limit(row) => Some(shown(&row)),
+        _ => None,
+    })
 }
 
 fn shown(row: &LimitRow) -> String {

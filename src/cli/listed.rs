@@ -2,8 +2,7 @@
 
 use super::Exit;
 use super::complain;
-use super::control::ask;
-use super::say;
+use super::control::tell;
 use crate::journal::quote;
 use crate::quantity::parse_duration;
 use crate::wire::control::Answer;
@@ -43,28 +42,14 @@ pub(super) fn run(listed: Listed, config: Option<&Path>) -> Exit {
         Listed::Del { key, reason } => Request::ListedDel { key, reason },
         Listed::Show { key } => Request::ListedShow { key },
     };
-    let answers = match ask(&request, config) {
-        Ok(answers) => answers,
-        Err(why) => {
-            complain(&why);
-            return Exit::CouldNotRun;
-        }
+    let nothing = match request {
+        Request::ListedShow { .. } => None,
+        _ => Some("it was on no list"),
     };
-    for answer in answers {
-        match answer {
-            Answer::Listed(row) => say(&shown(&row)),
-            Answer::Done { count: 0 } if !matches!(request, Request::ListedShow { .. }) => {
-                complain("it was on no list");
-                return Exit::Mistakes;
-            }
-            Answer::Done { .. } | Answer::Limit(_) => {}
-            Answer::Refused { why } => {
-                complain(&why);
-                return Exit::CouldNotRun;
-            }
-        }
-    }
-    Exit::Fine
+    tell(&request, config, nothing, |answer| match answer {
+        Answer::Listed(row) => Some(shown(&row)),
+        _ => None,
+    })
 }
 
 fn shown(row: &ListedRow) -> String {

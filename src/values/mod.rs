@@ -8,8 +8,11 @@ mod number;
 mod text;
 mod words;
 
+pub use key::IPV6_PREFIX;
 pub use key::canonical_key;
 pub use key::canonical_text;
+pub use key::key_text;
+pub use key::network;
 pub use loader::Loader;
 pub use loader::empty;
 pub use lookup::Lookup;

@@ -4,17 +4,14 @@
 
 use crate::facts::Fact;
 use crate::facts::Facts;
-use crate::facts::Kind;
-use crate::names::without_extension;
 use crate::near::did_you_mean;
+use crate::values::IPV6_PREFIX;
 use crate::values::Loader;
+use crate::values::key_text;
+use crate::values::network;
 use crate::yaml::Node;
-use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;
-
-/// A host usually has a whole /64 to itself (RFC 6177).
-const IPV6_PREFIX: u8 = 64;
 
 /// What keys share when the table is full: a provider's block.
 const COARSE_PREFIX: (u8, u8) = (16, 48);
@@ -76,15 +73,7 @@ impl Key {
 
 impl Part {
     fn text(self, facts: &Facts) -> Option<Cow<'_, str>> {
-        if let Some(ip) = facts.ip(self.fact) {
-            return network(ip, self.prefix_for(ip)).map(Cow::from);
-        }
-        let folded = facts.folded(self.fact)?;
-        Some(match self.fact.info().kind {
-            Kind::Address => without_extension(folded),
-            Kind::Domain => Cow::from(folded.strip_suffix('.').unwrap_or(folded)),
-            _ => Cow::from(folded),
-        })
+        key_text(facts, self.fact, |ip| self.prefix_for(ip))
     }
 
     /// A length made for IPv4 means nothing for IPv6.
@@ -96,13 +85,6 @@ impl Part {
             (_, IpAddr::V6(_)) => IPV6_PREFIX,
         }
     }
-}
-
-fn network(ip: IpAddr, prefix: u8) -> Option<String> {
-    if ip.is_ipv4() && prefix == 32 {
-        return Some(ip.to_string());
-    }
-    IpNet::new(ip, prefix).ok().map(|net| net.trunc().to_string())
 }
 
 /// As a part of a key of several.
