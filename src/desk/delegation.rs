@@ -149,7 +149,9 @@ impl Desk {
             None => self.sessions.get_of_process(pid.or(peer.pid), facts),
         };
         let key = key.or_else(|| instance.map(|instance| Key::Instance(instance.into())));
-        if let Some(handle) = known.or_else(|| self.sessions.get(key.as_ref()?)).filter(|_| !anew) {
+        let known = known.or_else(|| self.sessions.get(key.as_ref()?)).filter(|_| !anew);
+        let is_first = known.is_none() && !anew;
+        if let Some(handle) = known {
             // A port is used again by another client process: another smtpd tells.
             let other = handle.try_lock().is_ok_and(|mut session| {
                 let other = session.pid.is_some() && pid.is_some() && session.pid != pid;
@@ -161,10 +163,19 @@ impl Desk {
                 return handle;
             }
         }
-        let handle = Handle::new(tokio::sync::Mutex::new(Session { pid, ..Session::default() }));
+        let mut handle = Handle::new(tokio::sync::Mutex::new(Session { pid, ..Session::default() }));
         if let Some(key) = &key {
-            for gone in self.sessions.put(key.clone(), Arc::clone(&handle)) {
-                self.end_replaced(&gone).await;
+            let put = match is_first {
+                true => self.sessions.put_first(key.clone(), Arc::clone(&handle)),
+                false => Ok(self.sessions.put(key.clone(), Arc::clone(&handle))),
+            };
+            match put {
+                Ok(gone) => {
+                    for gone in gone {
+                        self.end_replaced(&gone).await;
+                    }
+                }
+                Err(known) => handle = known,
             }
         }
         self.settle_line(peer, pid, key, &handle).await;

@@ -149,12 +149,30 @@ impl Sessions {
     /// Puts a session under a key. Returned are the one that was there and those
     /// that had to go.
     pub(super) fn put(&self, key: Key, session: Handle) -> Vec<Handle> {
+        self.put_or(key, session, false).unwrap_or_default()
+    }
+
+    /// The same unless there is one by now, which is then returned: two connections may
+    /// ask about one session at once, as Postfix does that asks again.
+    pub(super) fn put_first(&self, key: Key, session: Handle) -> Result<Vec<Handle>, Handle> {
+        self.put_or(key, session, true)
+    }
+
+    fn put_or(&self, key: Key, session: Handle, only_first: bool) -> Result<Vec<Handle>, Handle> {
         if matches!(key, Key::Pid(_)) {
             self.has_pids.store(true, Ordering::Relaxed);
         }
         let hash = self.hasher.hash_one(&key);
         let mut shard = self.shard(hash).lock();
         let Shard { young, old, .. } = &mut *shard;
+        if only_first {
+            let find = |generation: &HashTable<(Key, Handle)>| {
+                generation.find(hash, |(known, _)| known.meets(&key)).map(|(_, session)| Arc::clone(session))
+            };
+            if let Some(known) = find(young).or_else(|| find(old)) {
+                return Err(known);
+            }
+        }
         let before = [old, young].into_iter().filter_map(|generation| take(generation, hash, &key));
         let mut gone: Vec<_> = before.map(|(_, session)| session).collect();
         self.insert(&mut shard, hash, (key, session));
@@ -163,7 +181,7 @@ impl Sessions {
             self.pushed_out.fetch_add(pushed_out.len() as u64, Ordering::Relaxed);
             gone.extend(pushed_out.into_iter().map(|(_, session)| session));
         }
-        gone
+        Ok(gone)
     }
 
     /// Forgets a session, if it is still the one under this key.
@@ -299,6 +317,15 @@ mod tests {
             assert!(sessions.get(&key(1)).is_some());
         }
         assert!(sessions.get(&key(2)).is_none());
+    }
+
+    #[tokio::test]
+    async fn of_two_that_are_made_at_once_the_first_counts() {
+        let sessions = Sessions::default();
+        let (first, second) = (Handle::default(), Handle::default());
+        assert_eq!(sessions.put_first(key(1), Arc::clone(&first)).map(|gone| gone.len()).ok(), Some(0));
+        let known = sessions.put_first(key(1), second).err();
+        assert!(is(known, &first) && is(sessions.get(&key(1)), &first));
     }
 
     #[tokio::test]
