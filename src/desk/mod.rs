@@ -15,7 +15,9 @@ mod session;
 mod sessions;
 
 pub use crate::facts::Macros;
+pub use crate::state::LONGEST_LISTING;
 pub use crate::state::Listing;
+pub use crate::values::is_word;
 pub use control::LimitUse;
 pub use milter::MilterSession;
 

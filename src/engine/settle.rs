@@ -55,11 +55,7 @@ pub async fn settle(recall: &mut Recall, outcome: Outcome, store: Store<'_>) {
 
 /// A recipient was rejected by somebody behind us.
 pub async fn settle_recipient(recall: &mut Recall, recipient: &str, store: Store<'_>) {
-    let of_it = |held: &Held| held.recipient.as_deref() == Some(recipient);
-    let holds: Vec<Hold> = recall.held.extract_if(.., |held| of_it(held)).map(|held| held.hold).collect();
-    if !holds.is_empty() {
-        let _ = within(store.deadline, store.state.give_back(&holds)).await;
-    }
+    give_back(recall, |held| held.recipient.as_deref() == Some(recipient), store).await;
 }
 
 /// Fewer recipients were accepted than we let through, and nobody said which: a key
@@ -74,8 +70,13 @@ pub async fn settle_count(recall: &mut Recall, accepted: usize, store: Store<'_>
         *count += 1;
         *count > accepted
     };
-    let holds: Vec<Hold> = recall.held.extract_if(.., surplus).map(|held| held.hold).collect();
+    give_back(recall, surplus, store).await;
+}
+
+async fn give_back(recall: &mut Recall, which: impl FnMut(&mut Held) -> bool, store: Store<'_>) {
+    let holds: Vec<Hold> = recall.held.extract_if(.., which).map(|held| held.hold).collect();
     if !holds.is_empty() {
+        // If the store is away its own timer will charge them.
         let _ = within(store.deadline, store.state.give_back(&holds)).await;
     }
 }

@@ -4,6 +4,7 @@
 use super::Recall;
 use super::Store;
 use super::in_store;
+use super::within;
 use crate::checks::Count;
 
 /// Charges what is missing, now that the size is known; of a mail that is refused
@@ -31,7 +32,7 @@ pub async fn settle_size(recall: &mut Recall, size: u64, is_refused: bool, store
         return;
     }
     // Uncounted if the store is away.
-    let _ = tokio::time::timeout(store.deadline, store.state.charge(&batch, store.now)).await;
+    let _ = within(store.deadline, store.state.charge(&batch, store.now)).await;
     drop(batch);
     for (charged, is_short) in recall.charged.iter_mut().zip(short) {
         if is_short {

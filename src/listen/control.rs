@@ -5,8 +5,10 @@
 //! root and our own user are heard, all others refused.
 
 use crate::desk::Desk;
+use crate::desk::LONGEST_LISTING;
 use crate::desk::LimitUse;
 use crate::desk::Listing;
+use crate::desk::is_word;
 use crate::listen::Shutdown;
 use crate::listen::socket::Access;
 use crate::listen::socket::SocketFile;
@@ -43,9 +45,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Rows that somebody may want to read.
 const MAX_TOP: usize = 10_000;
-
-/// A listing that lasts longer belongs into a list's file.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// A bound control socket.
 #[derive(Debug)]
@@ -127,7 +126,7 @@ async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
                 return vec![Answer::Refused { why }];
             }
             let period = Duration::from_secs(seconds);
-            if period.is_zero() || period > LONGEST {
+            if period.is_zero() || period > LONGEST_LISTING {
                 return vec![Answer::Refused { why: "a time from 1s to 366d is expected".into() }];
             }
             match desk.list(&key, &reason, period).await {
@@ -150,12 +149,6 @@ async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
             rows.chain([Answer::Done { count }]).collect()
         }
     }
-}
-
-/// As rules write it.
-fn is_word(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// A row for each window, and at the end the number of keys.

@@ -19,6 +19,7 @@ use crate::lists::List;
 use crate::lists::To;
 use crate::near::did_you_mean;
 use crate::values::Loader;
+use crate::values::is_word;
 use crate::yaml::Node;
 use crate::yaml::Place;
 use std::sync::Arc;
@@ -150,8 +151,7 @@ fn rule_keys(entries: &[crate::yaml::Entry], cx: &mut Loader<'_>) {
 /// A word that can stand in a log, a metric's label and a command line.
 fn name(node: &Node, cx: &mut Loader<'_>) -> Option<String> {
     let text = cx.text(node, "name")?;
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    if text.is_empty() || text.len() > 64 || !plain {
+    if !is_word(text) {
         cx.mistake(node.place, format!("`{text}` is not a name: up to 64 letters, digits, `-`, `_` and `.`"));
         return None;
     }

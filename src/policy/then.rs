@@ -13,6 +13,7 @@ use crate::lists::Pattern;
 use crate::lists::Subject;
 use crate::near::did_you_mean;
 use crate::quantity::parse_duration;
+use crate::state::LONGEST_LISTING;
 use crate::values::Loader;
 use crate::values::number;
 use crate::yaml::Entry;
@@ -20,9 +21,6 @@ use crate::yaml::Node;
 use crate::yaml::Place;
 use crate::yaml::Value;
 use std::time::Duration;
-
-/// A suspicion that lasts longer belongs into a list's file.
-const LONGEST_LISTING: Duration = Duration::from_secs(366 * 86_400);
 
 /// Old words and what to say instead.
 const INSTEAD: &[(&str, &str)] = &[

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Keys at most; some 20 MiB with usual ones.
 pub const MAX_LISTED_KEYS: usize = 100_000;
 
+/// A suspicion that lasts longer belongs into a list's file.
+pub const LONGEST_LISTING: Duration = Duration::from_secs(366 * 86_400);
+
 /// The longest mail address (RFC 5321, 4.5.3.1) and something before it.
 const MAX_KEY_BYTES: usize = 384;
 

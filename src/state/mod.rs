@@ -37,6 +37,7 @@ pub use holds::Hold;
 pub use limits::Limits;
 pub use limits::MAX_WINDOWS;
 pub use limits::Window;
+pub use listings::LONGEST_LISTING;
 pub use listings::Listing;
 pub use listings::MAX_LISTED_KEYS;
 pub use listings::NewListing;

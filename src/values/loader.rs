@@ -65,8 +65,7 @@ impl Loader<'_> {
     /// A word that stands in logs and texts as it is.
     pub fn word<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         let text = self.text(node, what)?;
-        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        if text.is_empty() || text.len() > 64 || !plain {
+        if !is_word(text) {
             let message = format!("`{text}` is not {what}: up to 64 letters, digits, `_`, `-` and `.`");
             self.mistake(node.place, message);
             return None;
@@ -105,6 +104,12 @@ impl Loader<'_> {
         }
         all
     }
+}
+
+/// A name or a reason: up to 64 letters, digits, `_`, `-` and `.`.
+pub fn is_word(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (1..=64).contains(&text.len()) && text.bytes().all(plain)
 }
 
 /// What is said of a list with nothing in it.

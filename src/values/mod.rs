@@ -15,6 +15,7 @@ pub use key::key_text;
 pub use key::network;
 pub use loader::Loader;
 pub use loader::empty;
+pub use loader::is_word;
 pub use lookup::Lookup;
 pub use lookup::query;
 pub use number::NumberTest;
