@@ -75,7 +75,7 @@ pub async fn decide(requests: u64) -> io::Result<u64> {
     let loaded = policy::load(Path::new(SHIPPED_RULES), &Options::default()).map_err(wrong)?;
     let (journal, _guard) =
         journal::init(Log { format: LogFormat::Text, level: LogLevel::Info }).map_err(io::Error::other)?;
-    journal.gather();
+    journal.begin_gathering();
     let lines = journal.clone();
     let desk = Desk::new(Parts {
         policy: loaded.policy,
@@ -96,8 +96,8 @@ pub async fn decide(requests: u64) -> io::Result<u64> {
     let (mut source, mut decoder, mut answer) = (Requests::new(1), Decoder::default(), Vec::new());
     let mut others = 0;
     for number in 0..requests {
-        // As many as are ready at once on a busy server.
-        if number % 8 == 0 {
+        // As many as come in some milliseconds on a busy server.
+        if number % 100 == 0 {
             lines.send_gathered();
         }
         let request = source.next();

@@ -46,6 +46,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use std::time::SystemTime;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tokio::sync::watch;
@@ -154,9 +155,13 @@ async fn serve(
         wall: Timestamp::now,
     }));
     let stats = Arc::new(ListenStats::default());
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = std::env::var("GW")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let (gathering, sending) = (journal.clone(), journal.clone());
-    let workers = Workers::start(workers, move || gathering.gather(), move || sending.send_gathered())
+    let gather = move || async move { gathering.gather().await };
+    let workers = Workers::start(workers, gather, move || sending.send_gathered())
         .map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
     let service = |listens: &Listens, decides| Service {
         name: Arc::clone(&listens.name),
@@ -170,11 +175,11 @@ async fn serve(
     };
     let mut bound = Vec::new();
     for listens in &config.policy {
-        bound.push((bind(listens).await?, service(listens, Decides::Message), Interface::Policy));
+        bound.push((bind(listens, &workers).await?, service(listens, Decides::Message), Interface::Policy));
     }
     for listens in &config.milter {
         bound.push((
-            bind(&listens.listener).await?,
+            bind(&listens.listener, &workers).await?,
             service(&listens.listener, listens.decides),
             Interface::Milter,
         ));
@@ -195,11 +200,11 @@ async fn serve(
         http_task.spawn(http::serve(listener, state, http_stopped));
     }
     let mut tasks = JoinSet::new();
-    for (listener, service, interface) in bound {
+    for ((listener, home), service, interface) in bound {
         tracing::info!(address = %listener.address(), listener = %service.name, protocol = interface.word(), "listening");
         match interface {
-            Interface::Policy => tasks.spawn(delegation::serve(listener, service)),
-            Interface::Milter => tasks.spawn(milter::serve(listener, service)),
+            Interface::Policy => tasks.spawn_on(delegation::serve(listener, service), &home),
+            Interface::Milter => tasks.spawn_on(milter::serve(listener, service), &home),
         };
     }
     if let Some(path) = &config.control {
@@ -224,9 +229,13 @@ async fn serve(
     Ok(())
 }
 
-async fn bind(listens: &Listens) -> Result<Listener, Trouble> {
+/// A socket, and the thread that accepts from it.
+async fn bind(listens: &Listens, workers: &Workers) -> Result<(Listener, Handle), Trouble> {
     let access = Access { mode: Some(listens.mode), group: listens.group.clone() };
-    Listener::bind(&listens.address, &access).await.map_err(Trouble::World)
+    let (home, address) = (workers.next().clone(), listens.address.clone());
+    let bound = home.spawn(async move { Listener::bind(&address, &access).await }).await;
+    let bound = bound.map_err(|error| Trouble::World(format!("can't listen: {error}")))?;
+    Ok((bound.map_err(Trouble::World)?, home))
 }
 
 impl Daemon {

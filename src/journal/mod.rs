@@ -21,12 +21,15 @@ use serde::Serialize;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::fmt;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use tokio::sync::Notify;
 use tracing::Event;
 use tracing::Metadata;
 use tracing::Subscriber;
@@ -43,13 +46,18 @@ use tracing_subscriber::layer::SubscriberExt;
 pub const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// Gathered lines of one thread are sent at the latest when they are so many bytes.
-const MAX_GATHERED_BYTES: usize = 8 * 1024;
+const MAX_GATHERED_BYTES: usize = 32 * 1024;
+
+/// And after this time: soon enough for whoever reads along.
+const GATHERED_FOR: Duration = Duration::from_millis(25);
 
 #[derive(Debug, Default)]
 struct Gathered {
     lines: String,
-    /// Of the first of them, since 1970: a thread that never waits sends once a second.
+    /// Of the first of them, since 1970: a thread that is never idle sends once a second.
     second: i64,
+    /// Told when there is a first line.
+    begun: Arc<Notify>,
 }
 
 thread_local! {
@@ -172,11 +180,26 @@ impl Journal {
         self.write_object(now, &head, line);
     }
 
-    /// From now on the lines of this thread go out together, when
-    /// [`send_gathered`](Self::send_gathered) is called: before the thread waits and
-    /// before it ends. Waking the thread that writes costs more than a line.
-    pub fn gather(&self) {
-        GATHERED.set(Some(Gathered::default()));
+    /// From now on the lines of this thread go out together, some milliseconds after the
+    /// first of them: waking the thread that writes costs more than a line. To be run on
+    /// the thread's own runtime for as long as it lives; before it ends,
+    /// [`send_gathered`](Self::send_gathered) sends the rest.
+    pub async fn gather(&self) -> Infallible {
+        let begun = self.begin_gathering();
+        loop {
+            begun.notified().await;
+            tokio::time::sleep(GATHERED_FOR).await;
+            self.send_gathered();
+        }
+    }
+
+    /// Lines of this thread stay until [`send_gathered`](Self::send_gathered), or until
+    /// there are many. What is returned is told of the first.
+    pub fn begin_gathering(&self) -> Arc<Notify> {
+        let gathered = Gathered::default();
+        let begun = Arc::clone(&gathered.begun);
+        GATHERED.set(Some(gathered));
+        begun
     }
 
     /// Sends what this thread has gathered.
@@ -315,6 +338,7 @@ impl Journal {
         };
         if gathered.lines.is_empty() {
             gathered.second = now.as_second();
+            gathered.begun.notify_one();
         }
         append(&mut gathered.lines);
         gathered.lines.push('\n');

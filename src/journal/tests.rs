@@ -267,7 +267,7 @@ fn a_slow_writer_gets_every_byte() {
 fn gathered_lines_go_out_together_and_in_their_order() {
     let many = MAX_GATHERED_BYTES / 40;
     let said = lines(Style::Plain, LogLevel::Info, |journal| {
-        journal.gather();
+        journal.begin_gathering();
         for number in 0..many {
             // What is shown may itself have something to say.
             journal.decision(&(), |line| {

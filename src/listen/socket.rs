@@ -178,9 +178,12 @@ impl Listener {
 
 /// Moves a connection to the thread it is to live on.
 fn settle(io: StreamIo, service: &Service) -> Option<(StreamIo, Option<&Handle>)> {
-    let Some(runtime) = service.workers.as_deref().and_then(Workers::next) else {
+    let Some(runtime) = service.workers.as_deref().map(Workers::next) else {
         return Some((io, None));
     };
+    if runtime.id() == Handle::current().id() {
+        return Some((io, None));
+    }
     match io.moved_to(runtime) {
         Ok(io) => Some((io, Some(runtime))),
         Err(error) => {

@@ -34,15 +34,15 @@ struct Thread {
 }
 
 impl Workers {
-    /// `count` threads, at least one. Each calls `first` once, and `before_wait`
-    /// whenever nothing is left to do, and at its end.
-    pub fn start(
+    /// `count` threads, at least one. Each runs `beside` beside its connections, for as
+    /// long as it lives, and calls `last` at its end.
+    pub fn start<F: Future<Output = Infallible>>(
         count: usize,
-        first: impl Fn() + Clone + Send + Sync + 'static,
-        before_wait: impl Fn() + Clone + Send + Sync + 'static,
+        beside: impl FnOnce() -> F + Clone + Send + 'static,
+        last: impl FnOnce() + Clone + Send + 'static,
     ) -> io::Result<Arc<Self>> {
         let (alive, ended) = mpsc::channel();
-        let start = |number| start_one(number, first.clone(), before_wait.clone(), alive.clone());
+        let start = |number| start_one(number, beside.clone(), last.clone(), alive.clone());
         let threads = (0..count.max(1)).map(start).collect::<io::Result<_>>()?;
         Ok(Arc::new(Self { threads, next: AtomicUsize::new(0), ended: Mutex::new(ended) }))
     }
@@ -56,27 +56,31 @@ impl Workers {
     }
 
     /// The runtime for the next connection, in turn.
-    pub(super) fn next(&self) -> Option<&Handle> {
+    pub fn next(&self) -> &Handle {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.threads.get(turn % self.threads.len().max(1)).map(|thread| &thread.handle)
+        &self.threads[turn % self.threads.len()].handle
     }
 }
 
-fn start_one(
+fn start_one<F: Future<Output = Infallible>>(
     number: usize,
-    first: impl Fn() + Send + 'static,
-    before_wait: impl Fn() + Clone + Send + Sync + 'static,
+    beside: impl FnOnce() -> F + Send + 'static,
+    last: impl FnOnce() + Send + 'static,
     alive: mpsc::Sender<Infallible>,
 ) -> io::Result<Thread> {
-    let runtime = Builder::new_current_thread().enable_all().on_thread_park(before_wait.clone()).build()?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-        first();
-        // The error is the sender that was dropped: the end.
-        let _ = runtime.block_on(stopped);
+        runtime.block_on(async {
+            tokio::select! {
+                // The error is the sender that was dropped: the end.
+                _ = stopped => {}
+                never = beside() => match never {},
+            }
+        });
         runtime.shutdown_background();
-        before_wait();
+        last();
         drop(alive);
     })?;
     Ok(Thread { handle, stop: Mutex::new(Some(stop)) })
@@ -88,11 +92,11 @@ mod tests {
 
     #[test]
     fn connections_are_put_on_the_threads_in_turn() {
-        let workers = Workers::start(2, || (), || ()).unwrap();
+        let workers = Workers::start(2, std::future::pending, || ()).unwrap();
         let names: Vec<_> = (0..4)
             .map(|_| {
                 let (sender, receiver) = std::sync::mpsc::channel();
-                workers.next().unwrap().spawn(async move {
+                workers.next().spawn(async move {
                     sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
                 });
                 receiver.recv().unwrap().unwrap()
