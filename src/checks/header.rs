@@ -291,9 +291,9 @@ fn query<'a>(text: &'a str, folded: &'a mut String) -> Query<'a> {
 }
 
 fn line_fits(pattern: &Pattern, field: &HeaderField) -> bool {
-    let mut folded = String::new();
-    pattern.matches(&query(&field.line(), &mut folded))
-        || pattern.matches(&query(&format!("{}: {}", field.name, field.decoded()), &mut folded))
+    // It is an expression, which minds case by itself.
+    let fits = |line: &str| pattern.matches(&Query { text: line, folded: line, ip: None });
+    fits(&field.line()) || (field.is_encoded() && fits(&format!("{}: {}", field.name, field.decoded())))
 }
 
 fn line_pattern(node: &Node, cx: &mut Loader<'_>) -> Option<Test> {

@@ -86,7 +86,7 @@ impl MilterSession {
     }
 
     /// Macro names to be asked for (without braces) per stage.
-    pub fn macros(&self) -> MacroNames {
+    pub fn macros() -> MacroNames {
         MacroNames {
             connect: MilterFacts::macros_at_connect().collect(),
             helo: Vec::new(),

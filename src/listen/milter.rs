@@ -13,6 +13,8 @@ mod negotiation;
 mod tests;
 
 use self::conversation::callbacks;
+use self::negotiation::wanted_macros;
+use crate::desk::MilterSession;
 use crate::desk::Peer;
 use crate::listen::Failure;
 use crate::listen::Kind;
@@ -23,6 +25,8 @@ use crate::listen::socket::Stream;
 use crate::wire::milter_answer::RefusedEdit;
 use crate::wire::milter_stream::Mended;
 use indymilter::Config;
+use indymilter::MacroStage;
+use std::ffi::CString;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
@@ -39,13 +43,16 @@ const NEGOTIATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Serves until the shutdown is asked for and the drain is over.
 pub async fn serve(listener: Listener, service: Service) {
     let shared = Arc::new(service.clone());
-    listener.run(Kind::Milter, &service, |stream, peer| converse(stream, peer, shared.clone())).await;
+    // The same for every session, and a list to write.
+    let macros: Macros = wanted_macros(&MilterSession::macros()).into();
+    let converse = |stream, peer| converse(stream, peer, shared.clone(), macros.clone());
+    listener.run(Kind::Milter, &service, converse).await;
 }
 
-async fn converse(mut stream: Stream, peer: Peer, service: Arc<Service>) {
+async fn converse(mut stream: Stream, peer: Peer, service: Arc<Service>, macros: Macros) {
     let gone = stream.dropped();
     let (stage, watched) = watch::channel(Stage::New);
-    let line = Arc::new(Line { peer, service: service.clone(), stage });
+    let line = Arc::new(Line { peer, service: service.clone(), stage, macros });
     let config = Config { max_connections: 1, connection_timeout: CONNECTION_TIMEOUT, ..Config::default() };
     let done = async {
         tokio::select! {
@@ -107,7 +114,12 @@ struct Line {
     peer: Peer,
     service: Arc<Service>,
     stage: watch::Sender<Stage>,
+    /// To be asked for.
+    macros: Macros,
 }
+
+/// Names of macros by stage, as they are sent.
+type Macros = Arc<[(MacroStage, CString)]>;
 
 impl Line {
     fn note(&self, failure: Failure) {

@@ -9,6 +9,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use memchr::memchr2;
+use memchr::memmem;
 
 use crate::message::address;
 use crate::message::words;
@@ -50,6 +52,11 @@ impl Header {
         }
     }
 
+    /// Whether there may be encoded-words in it; if not, it is decoded as it is.
+    pub fn is_encoded(&self) -> bool {
+        memmem::find(self.raw.as_bytes(), b"=?").is_some()
+    }
+
     /// On one line, as sent otherwise.
     pub fn unfolded(&self) -> Cow<'_, str> {
         unfolded(&self.raw)
@@ -57,7 +64,7 @@ impl Header {
 
     /// `Name: value` on one line, as sent: what header_checks(5) see.
     pub fn line(&self) -> String {
-        format!("{}: {}", self.name, self.unfolded())
+        [&self.name, ": ", &*self.unfolded()].concat()
     }
 
     /// The bare addresses of this field: see [`address::addresses`].
@@ -147,7 +154,7 @@ fn limit_hit_by(header: &Header) -> Option<&'static str> {
 /// keep every blank; a rule's text should not depend on where a line was broken).
 pub(super) fn unfolded(raw: &str) -> Cow<'_, str> {
     let trimmed = raw.trim_matches([' ', '\t', '\r', '\n']);
-    if !trimmed.contains(['\r', '\n']) {
+    if memchr2(b'\r', b'\n', trimmed.as_bytes()).is_none() {
         return Cow::Borrowed(trimmed);
     }
     let lines = trimmed.split(['\r', '\n']).map(|line| line.trim_matches([' ', '\t']));

@@ -34,8 +34,9 @@ const MAX_CONNECT_BYTES: usize = 4 * 1024;
 /// Length and kind of a frame.
 const HEAD_BYTES: usize = 5;
 
-/// Holds any frames but those of a body; those longer than it are not copied.
-const BUFFER_BYTES: usize = HEAD_BYTES + MAX_CONNECT_BYTES;
+/// Holds what Postfix sends at once but for long bodies, and so a CONNECT; frames
+/// longer than it are not copied.
+const BUFFER_BYTES: usize = 8 * 1024;
 
 /// SMFIR_TEMPFAIL.
 const TEMPFAIL: &[u8] = b"\0\0\0\x01t";
@@ -152,48 +153,58 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Mended<S> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
 
-    /// Passes on some of the frame; true if nothing more comes.
+    /// Passes on some of a frame that is not held; false if nothing more comes.
     fn poll_pass(
         &mut self,
         left: usize,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<bool>> {
-        let mut count = self.hand_on(left, buf);
-        if count == 0 && left.min(buf.remaining()) >= BUFFER_BYTES {
-            let mut part = ReadBuf::new(buf.initialize_unfilled_to(left.min(buf.remaining())));
-            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
-            count = part.filled().len();
-            buf.advance(count);
-        } else if count == 0 {
-            if !ready!(self.poll_fill(cx))? {
-                return Poll::Ready(Ok(true));
-            }
-            count = self.hand_on(left, buf);
+        let most = left.min(buf.remaining());
+        if most < BUFFER_BYTES {
+            return self.poll_fill(cx);
         }
-        self.frame = if count == left { Frame::Head } else { Frame::Pass(left - count) };
-        Poll::Ready(Ok(count == 0))
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut part))?;
+        let count = part.filled().len();
+        buf.advance(count);
+        self.frame = Frame::Pass(left - count);
+        Poll::Ready(Ok(count > 0))
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Mended<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        loop {
+        let before = buf.filled().len();
+        // Frames that are held are handed on together; what would wait comes after them.
+        while buf.remaining() > 0 {
+            let is_first = buf.filled().len() == before;
             match this.frame {
                 Frame::Connect(whole) if this.held().len() >= whole => {
                     this.frame = Frame::Pass(this.mend_connect(whole));
                 }
+                Frame::Pass(0) => this.frame = Frame::Head,
+                Frame::Pass(left) if !this.held().is_empty() => {
+                    this.frame = Frame::Pass(left - this.hand_on(left, buf));
+                }
+                Frame::Head if this.held().len() >= HEAD_BYTES => {
+                    if let Some(frame) = this.begin() {
+                        this.frame = frame;
+                    }
+                }
+                _ if !is_first => break,
                 Frame::Connect(_) => {
                     if !ready!(this.poll_fill(cx))? {
                         // Cut off: what there is passes on, and then the end.
                         this.frame = Frame::Pass(this.held().len());
                     }
                 }
-                Frame::Pass(left) => return this.poll_pass(left, cx, buf).map_ok(|_| ()),
+                Frame::Pass(left) => {
+                    if !ready!(this.poll_pass(left, cx, buf))? {
+                        break;
+                    }
+                }
                 Frame::TakeOut(0) => {
                     if !this.answer.is_empty() {
                         ready!(this.poll_answer(cx))?;
@@ -202,7 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Mended<S> {
                 }
                 Frame::TakeOut(left) => {
                     if this.held().is_empty() && !ready!(this.poll_fill(cx))? {
-                        return Poll::Ready(Ok(()));
+                        break;
                     }
                     let count = this.held().len().min(left);
                     this.start += count;
@@ -211,14 +222,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Mended<S> {
                         this.answer = TEMPFAIL;
                     }
                 }
-                Frame::Head => match this.begin() {
-                    Some(frame) => this.frame = frame,
-                    None if ready!(this.poll_fill(cx))? => {}
-                    None if this.held().is_empty() => return Poll::Ready(Ok(())),
-                    None => this.frame = Frame::Pass(this.held().len()),
-                },
+                Frame::Head => {
+                    if !ready!(this.poll_fill(cx))? {
+                        if this.held().is_empty() {
+                            break;
+                        }
+                        this.frame = Frame::Pass(this.held().len());
+                    }
+                }
             }
         }
+        Poll::Ready(Ok(()))
     }
 }
 

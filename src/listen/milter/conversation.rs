@@ -2,10 +2,7 @@
 
 use super::Line;
 use super::Stage;
-use super::negotiation::macro_name;
-use super::negotiation::wanted_macros;
 use super::negotiation::wanted_options;
-use crate::desk::MacroNames;
 use crate::desk::MilterNeeds;
 use crate::desk::MilterSession;
 use crate::listen::Failure;
@@ -27,9 +24,12 @@ use indymilter::NegotiateContext;
 use indymilter::ProtoOpts;
 use indymilter::SocketInfo;
 use indymilter::Status;
+use smallvec::SmallVec;
+use std::ffi::CStr;
 use std::ffi::CString;
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
+use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,13 +103,15 @@ impl Conversation {
 macro_rules! ask {
     ($conversation:expr, $event:ident ( $($argument:expr),* )) => {{
         let deadline = $conversation.line.service.deadlines.envelope;
-        match &mut $conversation.session {
+        let answer = match &mut $conversation.session {
             Some(session) => {
-                let answer = within(deadline, session.$event($($argument),*)).await;
-                $conversation.settle(answer)
+                // Futures are large: each is made where it stays.
+                let asked = pin!(session.$event($($argument),*));
+                within(deadline, asked).await
             }
-            None => MilterAnswer::Continue,
-        }
+            None => Ok(MilterAnswer::Continue),
+        };
+        $conversation.settle(answer)
     }};
 }
 
@@ -141,29 +143,33 @@ fn negotiate(
     let (desk, peer) = (line.service.desk.clone(), line.peer.clone());
     let made = catch_unwind(AssertUnwindSafe(|| {
         let session = desk.milter(peer);
-        let (needs, macros) = (session.needs(), session.macros());
-        (session, needs, macros)
+        let needs = session.needs();
+        (session, needs)
     }));
-    let (session, needs, macros) = match made {
-        Ok((session, needs, macros)) => (Some(session), needs, macros),
+    let (session, needs) = match made {
+        Ok((session, needs)) => (Some(session), needs),
         Err(_) => {
             line.note(Failure::Panic);
-            (None, MilterNeeds::default(), MacroNames::default())
+            (None, MilterNeeds::default())
         }
     };
     let negotiated =
         Negotiated { actions: ACTIONS & offered_actions, options: wanted_options(needs, offered_options) };
     cx.requested_actions = negotiated.actions;
     cx.requested_opts = negotiated.options;
-    cx.requested_macros.extend(wanted_macros(&macros));
+    cx.requested_macros.extend(line.macros.iter().cloned());
     line.stage.send_replace(Stage::Idle);
     cx.data = Some(Conversation { line, session, negotiated, in_transaction: false });
     Status::Continue
 }
 
 fn macro_value(macros: &indymilter::Macros, name: &str) -> Option<String> {
-    let name = CString::new(macro_name(name)).ok()?;
-    macros.get(&name).map(|value| value.to_string_lossy().into_owned())
+    let (open, close): (&[u8], &[u8]) = if name.len() == 1 { (b"", b"\0") } else { (b"{", b"}\0") };
+    // Without the heap: a dozen of them are asked for each mail.
+    let mut text = SmallVec::<[u8; 32]>::new();
+    [open, name.as_bytes(), close].into_iter().for_each(|part| text.extend_from_slice(part));
+    let value = macros.get(CStr::from_bytes_with_nul(&text).ok()?)?;
+    Some(value.to_string_lossy().into_owned())
 }
 
 async fn connect(cx: &mut Context<Conversation>, host: CString, socket: SocketInfo) -> Status {
@@ -263,8 +269,9 @@ async fn end_of_message(cx: &mut EomContext<Conversation>) -> Status {
     let deadline = conversation.line.service.deadlines.message;
     let ending = match &mut conversation.session {
         Some(session) => {
-            let asked = within(deadline, session.end_of_message(&macros));
-            Box::pin(with_progress(&cx.actions, asked)).await
+            let asked = pin!(session.end_of_message(&macros));
+            let asked = pin!(within(deadline, asked));
+            with_progress(&cx.actions, asked).await
         }
         None => Ok(Ending::default()),
     };
@@ -280,8 +287,7 @@ async fn end_of_message(cx: &mut EomContext<Conversation>) -> Status {
 }
 
 /// Waits, and tells Postfix now and then that we are at it.
-async fn with_progress<F: Future>(actions: &EomActions, asked: F) -> F::Output {
-    let mut asked = pin!(asked);
+async fn with_progress<F: Future>(actions: &EomActions, mut asked: Pin<&mut F>) -> F::Output {
     loop {
         tokio::select! {
             biased;
@@ -341,7 +347,8 @@ mod tests {
             decides: Decides::Message,
         };
         let session = Some(service.desk.milter(peer.clone()));
-        let line = Arc::new(Line { peer, service: Arc::new(service), stage: watch::channel(Stage::Idle).0 });
+        let (stage, macros) = (watch::channel(Stage::Idle).0, Arc::default());
+        let line = Arc::new(Line { peer, service: Arc::new(service), stage, macros });
         let negotiated = Negotiated { actions: ACTIONS, options: ProtoOpts::empty() };
         let mut conversation = Conversation { line, session, negotiated, in_transaction: true };
         let told = Mutex::new(0);

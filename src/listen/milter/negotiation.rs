@@ -59,7 +59,7 @@ pub(super) fn wanted_macros(names: &MacroNames) -> Vec<(MacroStage, CString)> {
 }
 
 /// One letter stands alone, more are in braces.
-pub(super) fn macro_name(name: &str) -> String {
+fn macro_name(name: &str) -> String {
     if name.len() == 1 { name.to_owned() } else { format!("{{{name}}}") }
 }
 
