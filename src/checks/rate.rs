@@ -51,8 +51,6 @@
 //! # Unknown when
 //! The store of the counters does not answer in time.
 
-mod allowance;
-mod key;
 mod parents;
 
 use super::Answered;
@@ -64,19 +62,18 @@ use super::Count;
 use super::Needs;
 use super::Question;
 use super::Truth;
+use super::limit::Allowance;
+use super::limit::Key;
+use super::limit::bind_answer;
 use crate::facts::Fact;
 use crate::facts::Stage;
 use crate::near::did_you_mean;
 use crate::quantity::show_duration;
-use crate::quantity::show_wait;
-use crate::state::Answer;
 use crate::state::Window;
 use crate::values::Loader;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use crate::yaml::Place;
-use allowance::Allowance;
-use key::Key;
 use parents::Parents;
 
 #[derive(Clone, Debug)]
@@ -196,22 +193,11 @@ impl Check for Rate {
         bindings.push(("key".into(), question.key.clone()));
         if let Answered::Said(answer) = answered {
             bind_answer(answer, bindings);
+            let window = answer.window;
+            bindings.push(("burst".into(), window.capacity().to_string()));
+            let rate = Window { burst: None, strict: false, ..window };
+            bindings.push(("rate".into(), rate.to_string()));
         }
-    }
-}
-
-fn bind_answer(answer: &Answer, bindings: &mut Bindings) {
-    let window = answer.window;
-    let rate = Window { burst: None, strict: false, ..window };
-    for (name, value) in [
-        ("used", answer.used.to_string()),
-        ("allowed", window.allowed.to_string()),
-        ("window", show_duration(window.period)),
-        ("retry_after", show_wait(answer.retry_after)),
-        ("burst", window.capacity().to_string()),
-        ("rate", rate.to_string()),
-    ] {
-        bindings.push((name.into(), value));
     }
 }
 

@@ -1,8 +1,9 @@
 //! Whose limits hold beside the key's own: a mailbox's domain, its customer, and
 //! so on upwards, as a list `to: parent` says.
 
-use super::allowance::Allowance;
-use super::key::Key;
+use crate::checks::limit::Allowance;
+use crate::checks::limit::Key;
+use crate::checks::limit::Part;
 use crate::facts::Facts;
 use crate::facts::Kind as FactKind;
 use crate::lists::Kind;
@@ -50,7 +51,7 @@ impl Parents {
             Some(list) => Some(self::list(list, key, cx)?),
             None => None,
         };
-        let has_domain = |part: &super::key::Part| part.fact.info().kind == FactKind::Address;
+        let has_domain = |part: &Part| part.fact.info().kind == FactKind::Address;
         if list.is_none() && !key.parts().iter().any(has_domain) {
             cx.mistake(
                 node.place,

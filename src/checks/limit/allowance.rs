@@ -15,7 +15,7 @@ use crate::yaml::Node;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
-pub(super) enum Allowance {
+pub(in crate::checks) enum Allowance {
     Fixed(Arc<Limits>),
     Listed {
         lookup: Lookup,
@@ -26,7 +26,7 @@ pub(super) enum Allowance {
 }
 
 impl Allowance {
-    pub(super) fn parse(node: &Node, cx: &mut Loader<'_>) -> Option<Self> {
+    pub(in crate::checks) fn parse(node: &Node, cx: &mut Loader<'_>) -> Option<Self> {
         if node.as_word() == Some("none") {
             return Some(Self::Unlimited);
         }
@@ -42,7 +42,7 @@ impl Allowance {
         limits(node, cx).map(Self::Fixed)
     }
 
-    pub(super) fn lookup(&self) -> Option<&Lookup> {
+    pub(in crate::checks) fn lookup(&self) -> Option<&Lookup> {
         match self {
             Self::Listed { lookup, .. } => Some(lookup),
             Self::Fixed(_) | Self::Unlimited => None,
@@ -50,12 +50,12 @@ impl Allowance {
     }
 
     /// Of a mail with this key; None when it has no limit.
-    pub(super) fn of(&self, key: &str, parts: &Key, facts: &Facts) -> Option<Arc<Limits>> {
+    pub(in crate::checks) fn of(&self, key: &str, parts: &Key, facts: &Facts) -> Option<Arc<Limits>> {
         self.given(|lookup| find(lookup, key, parts, facts))
     }
 
     /// Of a name from a list.
-    pub(super) fn of_name(&self, name: &str) -> Option<Arc<Limits>> {
+    pub(in crate::checks) fn of_name(&self, name: &str) -> Option<Arc<Limits>> {
         self.given(|lookup| lookup.list.lookup_name(name))
     }
 
@@ -75,16 +75,16 @@ impl Allowance {
     }
 
     /// Which entry and class decided; nothing where there is no list.
-    pub(super) fn told(&self, key: &str, parts: &Key, facts: &Facts) -> String {
+    pub(in crate::checks) fn told(&self, key: &str, parts: &Key, facts: &Facts) -> String {
         self.lookup().map(|lookup| told(lookup, find(lookup, key, parts, facts))).unwrap_or_default()
     }
 
-    pub(super) fn told_of_name(&self, name: &str) -> String {
+    pub(in crate::checks) fn told_of_name(&self, name: &str) -> String {
         self.lookup().map(|lookup| told(lookup, lookup.list.lookup_name(name))).unwrap_or_default()
     }
 
     /// The limits that are written in the rule, or in its list by now.
-    pub(super) fn known(&self) -> Vec<Arc<Limits>> {
+    pub(in crate::checks) fn known(&self) -> Vec<Arc<Limits>> {
         match self {
             Self::Fixed(limits) => vec![Arc::clone(limits)],
             Self::Listed { lookup, otherwise } => {

@@ -17,20 +17,20 @@ use std::net::IpAddr;
 const COARSE_PREFIX: (u8, u8) = (16, 48);
 
 #[derive(Clone, Debug)]
-pub(super) enum Key {
+pub(in crate::checks) enum Key {
     /// All of them together.
     All(Vec<Part>),
     FirstOf(Vec<Part>),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Part {
+pub(in crate::checks) struct Part {
     pub fact: Fact,
     prefix: Option<u8>,
 }
 
 impl Key {
-    pub(super) fn parse(node: &Node, cx: &mut Loader<'_>) -> Option<Self> {
+    pub(in crate::checks) fn parse(node: &Node, cx: &mut Loader<'_>) -> Option<Self> {
         if let Some(options) = node.as_map() {
             cx.only_keys(options, &["first_of"], "key");
             let Some(first_of) = node.get("first_of") else {
@@ -42,14 +42,14 @@ impl Key {
         parts(node, cx).map(Self::All)
     }
 
-    pub(super) fn parts(&self) -> &[Part] {
+    pub(in crate::checks) fn parts(&self) -> &[Part] {
         match self {
             Self::All(parts) | Self::FirstOf(parts) => parts,
         }
     }
 
     /// None when the mail does not have it.
-    pub(super) fn text(&self, facts: &Facts) -> Option<String> {
+    pub(in crate::checks) fn text(&self, facts: &Facts) -> Option<String> {
         match self {
             Self::All(parts) if parts.len() > 1 => {
                 let texts: Option<Vec<_>> = parts.iter().map(|part| part.text(facts)).collect();
@@ -60,11 +60,11 @@ impl Key {
     }
 
     /// The first part that the mail has.
-    pub(super) fn first<'f>(&self, facts: &'f Facts) -> Option<(Part, Cow<'f, str>)> {
+    pub(in crate::checks) fn first<'f>(&self, facts: &'f Facts) -> Option<(Part, Cow<'f, str>)> {
         self.parts().iter().find_map(|part| Some((*part, part.text(facts)?)))
     }
 
-    pub(super) fn coarse(&self, facts: &Facts) -> Option<String> {
+    pub(in crate::checks) fn coarse(&self, facts: &Facts) -> Option<String> {
         let ip = self.parts().iter().find_map(|part| facts.ip(part.fact))?;
         let (v4, v6) = COARSE_PREFIX;
         network(ip, if ip.is_ipv4() { v4 } else { v6 })
