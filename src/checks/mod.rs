@@ -9,7 +9,9 @@
 //! tests need no network.
 
 mod attachment;
+mod distinct;
 mod fact;
+mod greylist;
 mod header;
 mod limit;
 mod listed;
@@ -19,7 +21,9 @@ mod tag;
 mod time;
 
 pub use attachment::Attachment;
+pub use distinct::Distinct;
 pub use fact::FactCheck;
+pub use greylist::Greylist;
 pub use header::Header;
 pub use listed::Listed;
 pub use rate::Rate;
@@ -39,6 +43,8 @@ use crate::lists::List;
 use crate::lists::To;
 use crate::near::did_you_mean;
 use crate::state::Answer;
+use crate::state::Memory;
+use crate::state::Remembered;
 use crate::values::Loader;
 use crate::yaml::Entry;
 use crate::yaml::Node;
@@ -94,6 +100,9 @@ pub struct Context<'a> {
     /// This rule's [`Question`] with its answer; of several the one that decides.
     /// None while none was asked.
     pub answer: Option<(&'a Question, &'a Answered)>,
+    /// The same for what is remembered other than by tokens; an answer of None: the
+    /// store did not answer in time.
+    pub memory: Option<(&'a Memory, Option<Remembered>)>,
 }
 
 /// What became of a question.
@@ -258,6 +267,9 @@ pub trait Check: Sized {
     /// The options that stand below its name, for hints and documents.
     const OPTIONS: &'static [&'static str];
 
+    /// Whether it may be written as a word alone.
+    const MAY_STAND_BARE: bool = false;
+
     /// Reads the value below the check's name; None after a mistake was told.
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self>;
 
@@ -282,6 +294,7 @@ pub trait Check: Sized {
 pub struct CheckInfo {
     pub name: &'static str,
     pub options: &'static [&'static str],
+    pub may_stand_bare: bool,
     source: &'static str,
 }
 
@@ -312,6 +325,7 @@ macro_rules! checks {
             $(CheckInfo {
                 name: stringify!($module),
                 options: <$type as Check>::OPTIONS,
+                may_stand_bare: <$type as Check>::MAY_STAND_BARE,
                 source: include_str!(concat!(stringify!($module), ".rs")),
             },)+
         ];
@@ -377,6 +391,8 @@ macro_rules! checks {
 
 checks! {
     attachment => Attachment,
+    distinct => Distinct,
+    greylist => Greylist,
     header => Header,
     listed => Listed,
     rate => Rate,
@@ -388,12 +404,21 @@ checks! {
 impl AnyCheck {
     /// Checks with memory are asked last, and only if all else lets the rule apply.
     pub fn has_memory(&self) -> bool {
-        matches!(self, Self::Rate(_))
+        matches!(self, Self::Distinct(_) | Self::Greylist(_) | Self::Rate(_))
     }
 
     pub fn as_rate(&self) -> Option<&Rate> {
         match self {
             Self::Rate(rate) => Some(rate),
+            _ => None,
+        }
+    }
+
+    /// What is to be asked of the store beside limits, if this mail has it.
+    pub fn memory(&self, bucket: u32, cx: &Context<'_>) -> Option<Memory> {
+        match self {
+            Self::Distinct(check) => check.question(bucket, cx),
+            Self::Greylist(check) => check.question(bucket, cx),
             _ => None,
         }
     }
@@ -408,6 +433,8 @@ impl AnyCheck {
     pub fn reads(&self) -> Vec<Fact> {
         match self {
             Self::Attachment(check) => check.reads(),
+            Self::Distinct(check) => check.reads(),
+            Self::Greylist(check) => check.reads(),
             Self::Fact(check) => check.reads(),
             Self::Header(check) => check.reads(),
             Self::Listed(check) => vec![check.key],

@@ -298,7 +298,7 @@ mod tests {
         };
         let facts = facts(given);
         let stage = if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data };
-        let cx = Context { facts: &facts, known: &Known::default(), stage, answer: None };
+        let cx = Context { facts: &facts, known: &Known::default(), stage, answer: None, memory: None };
         rate.questions(Buckets::default(), &cx).next().map(|question| (question.key, question.n))
     }
 

@@ -106,6 +106,7 @@ mod tests {
                 known,
                 stage: Stage::Rcpt,
                 answer: None,
+                memory: None,
             })
         };
         let mut known = Known::default();
@@ -129,7 +130,8 @@ mod tests {
             let (check, mistakes) = load_with(yaml, &mut Vec::new());
             assert_eq!(mistakes, Vec::<String>::new());
             let known = Known { recipients, ..Known::default() };
-            let cx = Context { facts: &facts, known: &known, stage: Stage::Message, answer: None };
+            let cx =
+                Context { facts: &facts, known: &known, stage: Stage::Message, answer: None, memory: None };
             assert_eq!(check.unwrap().evaluate(&cx), expected, "{yaml}");
         }
     }

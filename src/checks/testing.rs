@@ -71,6 +71,7 @@ pub(super) fn check_answered(yaml: &str, given: &str, answer: Option<(Question, 
         known: &Known::default(),
         stage,
         answer: answer.as_ref().map(|(question, answer)| (question, answer)),
+        memory: None,
     };
     let found = check.evaluate(&cx);
     assert_eq!(found, expected, "{yaml} on {given:?}: {}", check.because(&cx));

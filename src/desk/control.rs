@@ -46,10 +46,9 @@ impl Desk {
         let active = self.active();
         let mut buckets: BTreeMap<u32, Vec<String>> = BTreeMap::new();
         for rule in &active.policy.rules {
-            let Some(limit) = &rule.limit else {
-                continue;
-            };
-            for bucket in [limit.buckets.own, limit.buckets.parents] {
+            let of_limit = rule.limit.iter().flat_map(|limit| [limit.buckets.own, limit.buckets.parents]);
+            let of_memory = rule.memory.iter().map(|memory| memory.bucket);
+            for bucket in of_limit.chain(of_memory) {
                 buckets.entry(bucket).or_default().push(rule.name.clone());
             }
         }

@@ -24,6 +24,8 @@ use crate::policy::Template;
 use crate::reply::MAX_TEXT_BYTES;
 use crate::reply::Reply;
 use crate::reply::clean_line;
+use crate::state::Memory;
+use crate::state::Remembered;
 use crate::verdict::Done;
 use crate::verdict::Effect;
 use crate::verdict::Refusal;
@@ -45,6 +47,7 @@ pub(super) struct Acting<'a> {
     pub rule: &'a Rule,
     pub index: u32,
     pub answer: Option<(&'a Question, &'a Answered)>,
+    pub memory: Option<(&'a Memory, Option<Remembered>)>,
     /// Of an earlier stage that is another's to decide: tags and points only.
     pub marks_only: bool,
     /// Its condition was unknown and is taken for a match: nothing final.
@@ -303,7 +306,8 @@ impl<'a> Acting<'a> {
     }
 
     fn context<'c>(&'c self, walk: &'c Walk) -> Context<'c> {
-        Context { facts: self.ask.facts, known: &walk.known, stage: self.ask.stage, answer: self.answer }
+        let (facts, stage) = (self.ask.facts, self.ask.stage);
+        Context { facts, known: &walk.known, stage, answer: self.answer, memory: self.memory }
     }
 
     fn reply(&mut self, text: &ReplyText, walk: &Walk) -> Reply {
@@ -329,6 +333,9 @@ impl<'a> Acting<'a> {
         self.rule.condition.bind(&cx, &mut bindings);
         if let Some(limit) = &self.rule.limit {
             limit.rate.bind(&cx, &mut bindings);
+        }
+        if let Some(memory) = &self.rule.memory {
+            memory.check.bind(&cx, &mut bindings);
         }
         let name =
             |reason: Reason| self.ask.policy.rules.get(reason.rule as usize).map(|rule| rule.name.as_str());
@@ -453,8 +460,9 @@ fn with_id(text: &str, id: &str) -> String {
 pub(super) fn because(rule: &Rule, cx: &Context<'_>) -> String {
     let mut because = rule.condition.because(cx);
     let holds = rule.condition.evaluate(cx) != Truth::NoMatch;
-    if let Some(limit) = rule.limit.as_ref().filter(|_| holds) {
-        let limited = limit.rate.because(cx);
+    let limited = rule.limit.as_ref().map(|limit| limit.rate.because(cx));
+    let limited = limited.or_else(|| rule.memory.as_ref().map(|memory| memory.check.because(cx)));
+    if let Some(limited) = limited.filter(|_| holds) {
         because = if because.is_empty() { limited } else { format!("{because}, {limited}") };
     }
     if because.is_empty() { "it asks nothing".into() } else { because }

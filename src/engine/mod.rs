@@ -10,6 +10,7 @@ mod charge;
 mod direction;
 mod listing;
 mod memo;
+mod memory;
 mod rehearse;
 mod settle;
 mod size;
@@ -35,7 +36,9 @@ use crate::facts::Marks;
 use crate::facts::Stage;
 use crate::policy::Mode;
 use crate::policy::Policy;
+use crate::state::Memory;
 use crate::state::Nanos;
+use crate::state::Remembered;
 use crate::state::State;
 use crate::verdict::Verdict;
 use charge::Due;
@@ -229,6 +232,8 @@ pub struct Decided {
     pub trace: Vec<Trace>,
     /// With `trace`, what is to be charged: who asked, and what.
     pub due: Vec<(u32, Question)>,
+    /// With `trace`, what is to be remembered otherwise.
+    pub shown: Vec<(u32, Memory)>,
 }
 
 /// A rule applied.
@@ -248,6 +253,8 @@ const MAX_ROUNDS: usize = 16;
 #[derive(Clone, Debug, Default)]
 struct Answers {
     said: Vec<(u32, Question, Answered)>,
+    /// By rule; None: the store did not answer in time.
+    recalled: Vec<(u32, Memory, Option<Remembered>)>,
 }
 
 impl Answers {
@@ -330,9 +337,15 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
     let mut passes = Passes::make(&ask, recall, &answers, &once);
     for round in 0..MAX_ROUNDS {
         let questions = passes.take_questions();
-        let changed = if questions.is_empty() {
+        let memories = passes.take_memories();
+        let changed = if !memories.is_empty() {
+            memory::recall(memories, &mut answers, store).await;
+            answer(questions, recall, &mut answers, store).await;
+            true
+        } else if questions.is_empty() {
             let (enforced, all) = (passes.enforced(), passes.observed(ask.policy));
-            !charge(&ask, enforced, all, recall, &mut answers, store).await
+            !memory::learn(&ask, enforced, all, &mut answers, store).await
+                || !charge(&ask, enforced, all, recall, &mut answers, store).await
         } else if round == 0 && store.charges && !passes.refuse() {
             // Mostly all of them are within their limits: then this was all there
             // is to do, since a limit that lets through is as if it had not been asked.
@@ -350,12 +363,16 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         (true, false) => due(&ask, passes.enforced(), passes.observed(ask.policy), recall, &answers),
         _ => Vec::new(),
     };
+    let shown = match (ask.trace, store.charges) {
+        (true, false) => memory::shown(&ask, passes.enforced(), passes.observed(ask.policy), &answers),
+        _ => Vec::new(),
+    };
     if store.charges {
         listing::list(&ask, &passes, store).await;
     }
     remember(&ask, recall, &passes);
     let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
-    Decided { due, ..conclude(&ask, passes) }
+    Decided { due, shown, ..conclude(&ask, passes) }
 }
 
 /// Has the store answer all questions at once. What was charged for this
@@ -449,6 +466,7 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         known: all.known,
         trace: all.trace,
         due: Vec::new(),
+        shown: Vec::new(),
     }
 }
 

@@ -18,7 +18,9 @@ use crate::facts::Stage;
 use crate::policy::Listing;
 use crate::policy::Mode;
 use crate::policy::OnUnknown;
+use crate::policy::Remembering;
 use crate::policy::Rule;
+use crate::state::Memory;
 use crate::verdict::Verdict;
 
 /// What a pass came to.
@@ -29,6 +31,8 @@ pub(super) struct Walk {
     /// Rules whose limit would let the mail through, were nothing else in the way.
     pub passed: Vec<u32>,
     pub questions: Vec<(u32, Question)>,
+    /// The same of what is remembered other than by tokens.
+    pub memories: Vec<(u32, Memory)>,
     /// What rules put on a timed list: who, and which of its actions.
     pub listings: Vec<(u32, Listing)>,
     /// Answers that hold for the connection.
@@ -223,6 +227,7 @@ impl Turn<'_> {
             known: &walk.known,
             stage: self.ask.stage,
             answer: answers.and_then(|answers| answers.of(self.index)),
+            memory: answers.and_then(|answers| answers.memory_of(self.index)),
         }
     }
 
@@ -231,6 +236,9 @@ impl Turn<'_> {
         let condition = || self.rule.condition.evaluate(&self.context(walk, None));
         let truth =
             if self.rule.reads_known { condition() } else { self.once.condition(self.index, condition) };
+        if let Some(memory) = self.rule.memory.as_ref().filter(|_| truth != Truth::NoMatch) {
+            return truth.min(self.remembered(memory, truth, walk, answers));
+        }
         let Some(limit) = self.rule.limit.as_ref().filter(|_| truth != Truth::NoMatch) else {
             return truth;
         };
@@ -249,6 +257,21 @@ impl Turn<'_> {
         truth.min(limited)
     }
 
+    /// What a check says that remembers other than by tokens.
+    fn remembered(&self, memory: &Remembering, truth: Truth, walk: &mut Walk, answers: &Answers) -> Truth {
+        let cx = self.context(walk, Some(answers));
+        if cx.memory.is_none() {
+            let question = memory.check.memory(memory.bucket, &cx);
+            walk.memories.extend(question.map(|question| (self.index, question)));
+            return Truth::NoMatch;
+        }
+        let remembered = memory.check.evaluate(&cx);
+        if truth == Truth::Match {
+            walk.passed.push(self.index);
+        }
+        remembered
+    }
+
     fn act(&self, walk: &mut Walk, answers: &Answers, doubtful: bool) -> Next {
         let newly = self.before.is_none();
         let mut acting = Acting {
@@ -256,6 +279,7 @@ impl Turn<'_> {
             rule: self.rule,
             index: self.index,
             answer: answers.of(self.index),
+            memory: answers.memory_of(self.index),
             marks_only: self.manner == Manner::MarksOnly,
             doubtful,
             newly,

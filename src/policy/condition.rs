@@ -4,6 +4,7 @@ use crate::checks::AnyCheck;
 use crate::checks::Bindings;
 use crate::checks::Context;
 use crate::checks::Needs;
+use crate::checks::REGISTRY;
 use crate::checks::Truth;
 use crate::values::Loader;
 use crate::values::empty;
@@ -100,8 +101,7 @@ impl Reader {
             Value::Map(entries) => entries,
             Value::Scalar(scalar) => {
                 let name = scalar.text.clone();
-                self.bare(&name, node, cx);
-                return None;
+                return self.bare(&name, node, under, cx);
             }
             Value::Seq(_) => {
                 self.wrong(node.place, "a list inside a list: say any: or all:", cx);
@@ -175,27 +175,32 @@ impl Reader {
             Under::Not => "`not`",
             Under::Unless => "`unless`",
         };
+        let does = if name == "greylist" { "remembers" } else { "counts" };
         let message = format!(
-            "`{name}` counts, and is asked only if all else lets the rule apply: it can't stand under {under}"
+            "`{name}` {does}, and is asked only if all else lets the rule apply: it can't stand under {under}"
         );
         self.wrong(entry.key_place, message, cx);
         None
     }
 
-    /// A bare word is a yes/no check; there is none yet that takes no value.
-    fn bare(&mut self, name: &str, node: &Node, cx: &mut Loader<'_>) {
+    /// A bare word is a yes/no check; all others take a value.
+    fn bare(&mut self, name: &str, node: &Node, under: Under, cx: &mut Loader<'_>) -> Option<Condition> {
         let entry = Entry {
             key: name.to_owned(),
             key_quoted: false,
             key_place: node.place,
             value: Node { place: node.place, value: Value::Map(Vec::new()) },
         };
+        if REGISTRY.iter().any(|info| info.name == name && info.may_stand_bare) {
+            return self.check(&entry, under, cx);
+        }
         let before = cx.mistakes.found.len();
         let known = AnyCheck::parse(&entry, cx).is_some();
         if known || cx.mistakes.found.len() == before {
             cx.mistake(node.place, format!("`{name}` needs a value: {{{name}: …}}"));
         }
         self.fine = false;
+        None
     }
 }
 

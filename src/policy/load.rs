@@ -5,6 +5,7 @@ use super::Limit;
 use super::Mode;
 use super::OnUnknown;
 use super::Policy;
+use super::Remembering;
 use super::Rule;
 use super::RuleFile;
 use super::Trial;
@@ -321,6 +322,11 @@ fn finish(
             true => Mode::Enforce,
             false => rule.mode.or(heads[file].mode).unwrap_or_default(),
         };
+        let memory = rule.limit.as_ref().filter(|(check, _)| check.as_rate().is_none());
+        let memory = memory.map(|(check, _)| {
+            let bucket = bucket(&mut buckets, format!("{} of rule {}", check.name(), rule.name));
+            Remembering { check: check.clone(), bucket }
+        });
         let limit = rule.limit.as_ref().zip(rule.too_large).and_then(|((check, _), too_large)| match check {
             AnyCheck::Rate(rate) => {
                 let name = rate.bucket.clone().unwrap_or_else(|| format!("rule {}", rule.name));
@@ -340,6 +346,7 @@ fn finish(
             place: rule.place,
             condition: rule.condition,
             limit,
+            memory,
             actions: rule.actions.into_iter().map(|(action, _)| action).collect(),
             stage: placed.stage,
             scope: placed.scope,

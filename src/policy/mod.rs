@@ -31,6 +31,7 @@ pub use trial::Trial;
 
 pub use action::reference;
 
+use crate::checks::AnyCheck;
 use crate::checks::Buckets;
 use crate::checks::Rate;
 use crate::facts::Fact;
@@ -98,6 +99,8 @@ pub struct Rule {
     pub condition: Condition,
     /// Asked last, and only if all else lets the rule apply.
     pub limit: Option<Limit>,
+    /// The same, of what is remembered other than by tokens. A rule has one of both.
+    pub memory: Option<Remembering>,
     pub actions: Vec<Action>,
     pub stage: Stage,
     /// What its own checks looked at: this is shown.
@@ -122,7 +125,7 @@ impl Rule {
 
     /// Asked again for every recipient: what it finds belongs to none but them.
     pub fn is_asked_each_time(&self) -> bool {
-        self.limit.is_some() || self.holds_for == Scope::Recipient
+        self.limit.is_some() || self.memory.is_some() || self.holds_for == Scope::Recipient
     }
 }
 
@@ -132,6 +135,13 @@ pub struct Limit {
     pub rate: Rate,
     pub buckets: Buckets,
     pub too_large: TooLarge,
+}
+
+/// A check that remembers, with the number under which it does.
+#[derive(Clone, Debug)]
+pub struct Remembering {
+    pub check: AnyCheck,
+    pub bucket: u32,
 }
 
 /// What is said to a mail that is larger than its limit could ever allow.

@@ -380,6 +380,7 @@ pub(super) fn unreachable(policy: &Policy, kept: &[Kept]) -> Vec<Remark> {
             let asks_the_same = same_file
                 && !other.reads_known
                 && other.limit.is_none()
+                && other.memory.is_none()
                 && !other_kept.unconditional
                 && other_kept.fingerprint == kept[index].fingerprint;
             let ends = match other.actions.last() {

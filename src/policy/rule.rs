@@ -66,11 +66,9 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
     let condition = condition::read(node.get("when"), node.get("unless"), false, cx);
     let mut limits = condition.limits.into_iter();
     let limit = limits.next();
-    for (_, place) in limits {
-        cx.mistake(
-            place,
-            "two limits in one rule: their {used} would be ambiguous; make two rules, or several windows in one",
-        );
+    for (check, place) in limits {
+        let first = limit.as_ref().map_or("", |(first, _)| first.name());
+        cx.mistake(place, two_limits(first, check.name()));
     }
     let mut variables = condition.condition.variables();
     if let Some((check, _)) = &limit {
@@ -118,6 +116,17 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
         trials,
     });
     (name, written)
+}
+
+/// Why a rule has one of what is asked last.
+fn two_limits(first: &str, second: &str) -> String {
+    let (what, remedy) = match (first, second) {
+        ("greylist", _) | (_, "greylist") => {
+            (format!("`{first}` and `{second}` in one rule: their {{retry_after}}"), "make two rules")
+        }
+        _ => ("two limits in one rule: their {used}".to_owned(), "make two rules, or several windows in one"),
+    };
+    format!("{what} would be ambiguous; {remedy}")
 }
 
 /// Reads without reporting: what is wrong follows from a mistake already told,

@@ -17,22 +17,40 @@
 
 mod buckets;
 mod clock;
+mod distinct;
 mod entry;
+mod greylist;
 mod holds;
 mod limits;
 mod listings;
+mod memory;
 mod plain;
 #[cfg(test)]
 mod reference;
+mod ring;
+mod seed;
 mod shard;
 mod shown;
 mod slots;
 mod strict;
 mod tokens;
+mod variety;
 mod weigh;
 
 pub use clock::Clock;
 pub use clock::Nanos;
+pub use distinct::MAX_DISTINCT_KEYS;
+pub use distinct::SavedKey;
+pub use distinct::Showing;
+pub use greylist::Attempt;
+pub use greylist::Fate;
+pub use greylist::GreylistSizes;
+pub use greylist::MAX_GREYLISTED_NETWORKS;
+pub use greylist::MAX_PROVED;
+pub use greylist::MAX_WAITING;
+pub use greylist::SavedAttempt;
+pub use greylist::Standing;
+pub use greylist::Terms;
 pub use holds::Hold;
 pub use limits::Limits;
 pub use limits::MAX_WINDOWS;
@@ -41,10 +59,17 @@ pub use listings::LONGEST_LISTING;
 pub use listings::Listing;
 pub use listings::MAX_LISTED_KEYS;
 pub use listings::NewListing;
+pub use memory::Lesson;
+pub use memory::Memory;
+pub use memory::Remembered;
+pub use seed::Seed;
 pub use shown::KeyUse;
 pub use shown::WindowUse;
+pub use variety::SeenValue;
 
 use buckets::Table;
+use distinct::Distinct;
+use greylist::Greylist;
 use holds::Holds;
 use holds::MAX_HOLDS;
 use listings::Listings;
@@ -127,6 +152,9 @@ pub struct State {
     table: Table,
     listings: Listings,
     holds: Holds,
+    distinct: Distinct,
+    greylist: Greylist,
+    seed: Seed,
     #[cfg(test)]
     stuck: bool,
 }
@@ -134,10 +162,18 @@ pub struct State {
 impl State {
     /// `max_keys` as in `state.max_keys`; at least one is kept.
     pub fn in_memory(max_keys: usize) -> Self {
+        Self::seeded(max_keys, Seed::random())
+    }
+
+    /// With the seed of a process whose hashes are to be found again.
+    pub fn seeded(max_keys: usize, seed: Seed) -> Self {
         Self {
             table: Table::new(max_keys),
             listings: Listings::new(MAX_LISTED_KEYS),
             holds: Holds::new(MAX_HOLDS),
+            distinct: Distinct::new(MAX_DISTINCT_KEYS, seed),
+            greylist: Greylist::new(seed),
+            seed,
             #[cfg(test)]
             stuck: false,
         }
@@ -196,9 +232,12 @@ impl State {
         self.listings.all(now)
     }
 
-    /// Forgets listings that are over. To be called now and then.
+    /// Forgets what is over and would else be forgotten when something new comes. To
+    /// be called now and then.
     pub fn sweep(&self, now: Nanos) {
         self.listings.sweep(now);
+        self.distinct.sweep(now);
+        self.greylist.sweep(now);
     }
 
     /// How many keys are listed, or remembered to have been.
@@ -256,21 +295,27 @@ impl State {
     /// What a key has used in each of the buckets it is in.
     pub async fn look(&self, buckets: &[u32], key: &str, now: Nanos) -> Vec<KeyUse> {
         self.reached().await;
-        self.table.look(buckets, key, now)
+        let mut found = self.table.look(buckets, key, now);
+        found.extend(self.distinct.look(buckets, key, now));
+        found
     }
 
     /// Sets a key back to unused, but for what is reserved of it; in how many buckets
     /// it was.
     pub async fn reset(&self, buckets: &[u32], key: &str) -> usize {
         self.reached().await;
-        self.table.reset(buckets, key)
+        self.table.reset(buckets, key) + self.distinct.reset(buckets, key)
     }
 
     /// The keys nearest their limits, the nearest first. Looks at all keys: not for the
     /// way of a request.
     pub async fn fullest(&self, most: usize, now: Nanos) -> Vec<KeyUse> {
         self.reached().await;
-        self.table.fullest(most, now)
+        let mut found = self.table.fullest(most, now);
+        found.extend(self.distinct.fullest(most, now));
+        found.sort_by_key(|used| std::cmp::Reverse(used.load()));
+        found.truncate(most);
+        found
     }
 
     /// How many keys it holds at most.

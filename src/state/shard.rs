@@ -221,7 +221,7 @@ fn spread(mark: u32) -> u64 {
     u64::from(mark) << 32 | u64::from(mark)
 }
 
-fn cut(text: &str) -> &str {
+pub(super) fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_KEY_BYTES)).unwrap_or(text)
 }
 

@@ -6,6 +6,7 @@ use super::clock::Nanos;
 use super::limits::Window;
 use super::shard::KeyRef;
 use super::slots::Slot;
+use super::weigh;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
@@ -25,6 +26,13 @@ pub struct WindowUse {
     pub used: u64,
     /// Until one more would be let through.
     pub next: Duration,
+}
+
+impl KeyUse {
+    /// How near its limits it is: the fullest window decides.
+    pub(super) fn load(&self) -> u64 {
+        self.windows.iter().map(|it| weigh::load(&it.window, it.used)).max().unwrap_or(0)
+    }
 }
 
 impl Table {

@@ -23,7 +23,7 @@ pub(in crate::checks) enum Key {
     FirstOf(Vec<Part>),
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::checks) struct Part {
     pub fact: Fact,
     prefix: Option<u8>,
@@ -72,7 +72,34 @@ impl Key {
 }
 
 impl Part {
-    fn text(self, facts: &Facts) -> Option<Cow<'_, str>> {
+    pub(in crate::checks) fn parse(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Self> {
+        let text = cx.text(node, what)?;
+        let (name, prefix) = match text.split_once('/') {
+            Some((name, prefix)) => (name, Some(prefix)),
+            None => (text, None),
+        };
+        let Some(fact) = Fact::named(name) else {
+            let hint = did_you_mean(name, Fact::all().map(Fact::name));
+            cx.mistake(node.place, format!("no attribute `{name}`{hint}"));
+            return None;
+        };
+        let Some(prefix) = prefix else {
+            return Some(Self { fact, prefix: None });
+        };
+        let length = prefix.parse::<u8>().ok().filter(|length| (1..=128).contains(length));
+        let is_address = matches!(fact, Fact::Client | Fact::ClientAddress | Fact::ServerAddress);
+        if length.is_none() || !is_address {
+            cx.mistake(
+                node.place,
+                format!("`{text}` is not an address with a prefix length, such as client_address/24"),
+            );
+            return None;
+        }
+        Some(Self { fact, prefix: length })
+    }
+
+    /// None when the mail does not have it.
+    pub(in crate::checks) fn text(self, facts: &Facts) -> Option<Cow<'_, str>> {
         key_text(facts, self.fact, |ip| self.prefix_for(ip))
     }
 
@@ -95,37 +122,11 @@ fn one_word(text: &str) -> Cow<'_, str> {
 const NO_KEY: &str = "a key is an attribute, a list of them, or {first_of: […]}";
 
 fn parts(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<Part>> {
-    let found: Vec<_> = node.items().iter().map(|item| part(item, cx)).collect();
+    let found: Vec<_> = node.items().iter().map(|item| Part::parse(item, "a key", cx)).collect();
     let found: Vec<Part> = found.into_iter().collect::<Option<_>>()?;
     if found.is_empty() {
         cx.mistake(node.place, NO_KEY);
         return None;
     }
     Some(found)
-}
-
-fn part(node: &Node, cx: &mut Loader<'_>) -> Option<Part> {
-    let text = cx.text(node, "a key")?;
-    let (name, prefix) = match text.split_once('/') {
-        Some((name, prefix)) => (name, Some(prefix)),
-        None => (text, None),
-    };
-    let Some(fact) = Fact::named(name) else {
-        let hint = did_you_mean(name, Fact::all().map(Fact::name));
-        cx.mistake(node.place, format!("no attribute `{name}`{hint}"));
-        return None;
-    };
-    let Some(prefix) = prefix else {
-        return Some(Part { fact, prefix: None });
-    };
-    let length = prefix.parse::<u8>().ok().filter(|length| (1..=128).contains(length));
-    let is_address = matches!(fact, Fact::Client | Fact::ClientAddress | Fact::ServerAddress);
-    if length.is_none() || !is_address {
-        cx.mistake(
-            node.place,
-            format!("`{text}` is not an address with a prefix length, such as client_address/24"),
-        );
-        return None;
-    }
-    Some(Part { fact, prefix: length })
 }
