@@ -177,11 +177,6 @@ impl Greylist {
             terms: self.terms,
         }))
     }
-
-    /// When a mail must have been seen to pass now.
-    pub fn delay(&self) -> Duration {
-        self.terms.delay
-    }
 }
 
 /// The client's network, and where the same mail may come from again.

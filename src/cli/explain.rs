@@ -24,6 +24,7 @@ use crate::message::Message;
 use crate::policy::Options;
 use crate::policy::Policy;
 use crate::policy::load;
+use crate::state::Memory;
 use crate::state::State;
 use crate::verdict::Verdict;
 use crate::yaml::Mistake;
@@ -212,6 +213,7 @@ struct Explained {
     tags: Vec<String>,
     score: f64,
     would_count: Vec<Counted>,
+    would_remember: Vec<Kept>,
 }
 
 #[derive(Debug, Serialize)]
@@ -244,6 +246,12 @@ struct Counted {
     key: String,
     what: String,
     number: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Kept {
+    rule: String,
+    what: String,
 }
 
 impl Explained {
@@ -283,6 +291,13 @@ impl Explained {
                 number: question.n,
             });
         }
+        for (rule, memory) in &decided.shown {
+            let what = match memory {
+                Memory::Distinct(showing) => format!("`{}` of `{}`", showing.value, showing.key),
+                Memory::Greylist(it) => format!("`{}` to `{}` from `{}`", it.sender, it.recipient, it.pool),
+            };
+            self.would_remember.push(Kept { rule: name(policy, *rule), what });
+        }
     }
 
     fn text(&self) -> String {
@@ -304,6 +319,9 @@ impl Explained {
         for counted in &self.would_count {
             let Counted { rule, key, what, number } = counted;
             text += &format!("counts:  {number} {what} of `{key}` for {rule}\n");
+        }
+        for Kept { rule, what } in &self.would_remember {
+            text += &format!("keeps:   {what} for {rule}\n");
         }
         text += &format!("verdict: {}\n", self.verdict.text());
         if let Some(observed) = self.observed.as_ref().filter(|observed| **observed != self.verdict) {
@@ -390,6 +408,25 @@ rules:
              counts:  1 recipients of `bad@b.test` for limit\n\
              verdict: accept\n\
              if all were enforced: reject by blocked: 550 5.7.1 no [explain] (sender `bad@b.test` fits `bad@b.test`)\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_would_be_remembered_is_told() {
+        let rules = "
+rules:
+  - {name: wait, when: greylist, mode: observe, then: {defer_if_permit: \"4.2.0 {retry_after}\"}}
+  - {name: senders, when: {distinct: {key: client_address, count: sender, limits: [3/1h]}}, then: defer}
+";
+        let request = "client_address=192.0.2.7\nsender=A@b.test\nrecipient=c@d.test\n\n";
+        assert_eq!(
+            explained_by(rules, request, None).await.text(),
+            "rcpt     wait     match     `192.0.2.0/24` sends such a mail for the first time, and waits for 5m (observe)\n\
+             rcpt     senders  no match  `192.0.2.7` has shown 1 of 3 different values of sender in 1h\n\
+             keeps:   `a@b.test` of `192.0.2.7` for senders\n\
+             keeps:   `a@b.test` to `c@d.test` from `192.0.2.0/24` for wait\n\
+             verdict: accept\n\
+             if all were enforced: defer_if_permit by wait: 450 4.2.0 5m [explain] (`192.0.2.0/24` sends such a mail for the first time, and waits for 5m)\n"
         );
     }
 

@@ -25,7 +25,11 @@ use crate::metrics::Table;
 use crate::metrics::Verdict as Word;
 use crate::policy::Action;
 use crate::policy::Policy;
+use crate::state::MAX_DISTINCT_KEYS;
+use crate::state::MAX_GREYLISTED_NETWORKS;
 use crate::state::MAX_LISTED_KEYS;
+use crate::state::MAX_PROVED;
+use crate::state::MAX_WAITING;
 use crate::verdict::Done;
 use crate::verdict::Effect;
 use crate::verdict::Verdict;
@@ -104,6 +108,18 @@ pub(super) fn sample(desk: &Desk) {
     desk.metrics.set_table("buckets", Table { entries, capacity: desk.state.capacity() as u64, evictions });
     let (entries, capacity) = (desk.state.listed_keys() as u64, MAX_LISTED_KEYS as u64);
     desk.metrics.set_table("listings", Table { entries, capacity, evictions: 0 });
+    let (entries, evictions) = desk.state.distinct_sizes();
+    let capacity = MAX_DISTINCT_KEYS as u64;
+    desk.metrics.set_table("distinct", Table { entries, capacity, evictions });
+    let sizes = desk.state.greylist_sizes();
+    for (name, entries, capacity, evictions) in [
+        ("greylist_networks", sizes.networks, MAX_GREYLISTED_NETWORKS, sizes.evicted_networks),
+        ("greylist_proved", sizes.proved, MAX_PROVED, sizes.evicted_proved),
+        ("greylist_waiting", sizes.waiting, MAX_WAITING, sizes.evicted_waiting),
+    ] {
+        desk.metrics.set_table(name, Table { entries, capacity: capacity as u64, evictions });
+    }
+    desk.metrics.set_fail_open_elsewhere(metrics::FailOpen::Full, sizes.full);
     if let Some(journal) = &desk.journal {
         desk.metrics.set_log_lines_dropped(journal.lines_dropped());
     }

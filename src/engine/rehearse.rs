@@ -16,14 +16,19 @@ use super::Store;
 use super::World;
 use super::decide;
 use super::settle;
+use crate::checks::Context;
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::Known;
 use crate::facts::Moment;
 use crate::facts::Stage;
 use crate::policy::Given;
 use crate::policy::Policy;
 use crate::policy::Step;
 use crate::policy::Trial;
+use crate::state::Fate;
+use crate::state::Lesson;
+use crate::state::Memory;
 use crate::state::Nanos;
 use crate::state::NewListing;
 use crate::state::State;
@@ -248,6 +253,9 @@ impl Sending<'_> {
         let mut accepted = Vec::new();
         for recipient in &mail.recipients {
             facts.set(Fact::Recipient, recipient);
+            if mail.has_waited {
+                self.wait(&facts).await;
+            }
             let decided = self.decide(Stage::Rcpt, &facts, recall).await;
             if !decided.verdict.refuses() {
                 accepted.push(recipient.clone());
@@ -279,6 +287,21 @@ impl Sending<'_> {
                     NewListing { key: &key, reason, periods: &[LISTED_FOR], by: "test", observed: false };
                 self.state.list(new, self.now).await;
             }
+        }
+    }
+
+    /// Lets the rules have seen a mail so long ago that it need not wait any more.
+    async fn wait(&self, facts: &Facts) {
+        let known = Known::default();
+        let cx = Context { facts, known: &known, stage: Stage::Rcpt, answer: None, memory: None };
+        for rule in &self.set.policy.rules {
+            let asked = rule.memory.as_ref().and_then(|it| it.check.memory(it.bucket, &cx));
+            let Some(memory @ Memory::Greylist(attempt)) = &asked else {
+                continue;
+            };
+            let earlier = u64::try_from(attempt.terms.delay.as_nanos()).unwrap_or(u64::MAX);
+            let lesson = Lesson { memory, fate: Fate::Deferred, must_fit: false };
+            self.state.learn(&[lesson], self.now.saturating_sub(earlier)).await;
         }
     }
 

@@ -1,6 +1,8 @@
 //! What a decision is, in both worlds; what the tests inside rule files can't
 //! see, because they ask as if every rule were enforced.
 
+mod remembering;
+
 use super::*;
 use crate::facts::Fact;
 use crate::message::Message;

@@ -85,6 +85,7 @@ label! {
     /// Why something passed that the rules could not be asked about.
     FailOpen {
         Deadline => "deadline",
+        Full => "full",
         Internal => "internal",
         Limits => "limits",
         Overload => "overload",

@@ -53,6 +53,8 @@ pub struct Given {
     pub score: Option<f64>,
     /// Reasons for which every key that is asked about is listed.
     pub listed: Vec<String>,
+    /// False: what rules greylist has waited long enough.
+    pub greylist: Option<bool>,
     /// Lines such as `Subject: hi`.
     pub headers: Option<Vec<String>>,
     /// File names.
@@ -192,14 +194,24 @@ impl Given {
             "message" => self.message = cx.text(node, "message").map(|file| (file.to_owned(), node.place)),
             "tag" => self.tags = texts(node, "a tag", cx).unwrap_or_default(),
             "listed" => self.listed = texts(node, "a reason", cx).unwrap_or_default(),
+            "greylist" => self.greylist = yes_or_no(node, "greylist", cx),
             "score" => self.score = crate::values::number(node, "score", cx),
             "client" => cx.mistake(entry.key_place, "give client_address and client_name"),
             name => match Fact::named(name) {
                 Some(fact) => self.fact(fact, node, cx),
                 None => {
                     let known = Fact::all().map(Fact::name);
-                    let others =
-                        ["recipients", "headers", "attachments", "body", "message", "tag", "score", "listed"];
+                    let others = [
+                        "recipients",
+                        "headers",
+                        "attachments",
+                        "body",
+                        "message",
+                        "tag",
+                        "score",
+                        "listed",
+                        "greylist",
+                    ];
                     let hint = did_you_mean(name, known.chain(others));
                     cx.mistake(entry.key_place, format!("nothing `{name}` to be given{hint}"));
                 }
@@ -246,6 +258,7 @@ impl Given {
         self.facts.extend(later.facts.iter().cloned());
         self.tags.extend(later.tags.iter().cloned());
         self.listed.extend(later.listed.iter().cloned());
+        self.greylist = later.greylist.or(self.greylist);
         self.score = later.score.or(self.score);
         // One recipient is a list of one, so the later of the two words counts.
         if later.recipients.is_some() {
@@ -282,6 +295,17 @@ fn recipients(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<String>> {
                     "`{number}` is neither a list of recipients nor their number (up to {MAX_RECIPIENTS})"
                 ),
             );
+            None
+        }
+    }
+}
+
+fn yes_or_no(node: &Node, name: &str, cx: &mut Loader<'_>) -> Option<bool> {
+    match node.as_word() {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => {
+            cx.mistake(node.place, format!("`{name}` is true or false"));
             None
         }
     }

@@ -24,8 +24,6 @@ use super::weigh::LIMITED;
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
 
 /// Keys at most; some 20 MiB if each has shown one or two values.
 pub const MAX_DISTINCT_KEYS: usize = 100_000;
@@ -61,8 +59,6 @@ pub struct SavedKey {
 pub(super) struct Distinct {
     shards: [Mutex<Shard>; SHARDS],
     seed: Seed,
-    /// Answers that there is no room.
-    full: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -99,7 +95,7 @@ struct Place {
 impl Distinct {
     pub(super) fn new(most: usize, seed: Seed) -> Self {
         let shard = |_| Mutex::new(Shard { keys: Ring::new(most.div_ceil(SHARDS)), values: 0 });
-        Self { shards: std::array::from_fn(shard), seed, full: AtomicU64::new(0) }
+        Self { shards: std::array::from_fn(shard), seed }
     }
 
     /// What [`show`](Self::show) would say of each alone; None: there is no room.
@@ -193,26 +189,20 @@ impl Distinct {
         }
     }
 
-    /// How many keys there are, how many were forgotten to make room, and how often
-    /// there was none.
-    pub(super) fn sizes(&self) -> (usize, u64, u64) {
-        let count = |(keys, evicted): (usize, u64), shard: &Mutex<Shard>| {
+    /// How many keys there are, and how many were forgotten to make room.
+    pub(super) fn sizes(&self) -> (u64, u64) {
+        self.shards.iter().fold((0, 0), |(keys, evicted), shard| {
             let shard = shard.lock();
-            (keys + shard.keys.len(), evicted + shard.keys.evicted)
-        };
-        let (keys, evicted) = self.shards.iter().fold((0, 0), count);
-        (keys, evicted, self.full.load(Ordering::Relaxed))
+            (keys + shard.keys.len() as u64, evicted + shard.keys.evicted)
+        })
     }
 
     fn weigh(&self, showing: &Showing, place: Place, shard: &mut Shard, now: Nanos) -> Option<Answer> {
         if let Some(kept) = shard.keys.get(place.key) {
             return Some(kept.variety.weigh(&showing.limits, place.value, now));
         }
-        if !shard.keys.has_room(|kept| kept.worth(now)) {
-            self.full.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(Variety::default().weigh(&showing.limits, place.value, now))
+        let has_room = shard.keys.has_room(|kept| kept.worth(now));
+        has_room.then(|| Variety::default().weigh(&showing.limits, place.value, now))
     }
 
     fn lock<'q>(&self, showings: impl Iterator<Item = &'q Showing>) -> Locked<'_, 'q> {
@@ -383,8 +373,8 @@ mod tests {
         for flood in 0..5_000 {
             show(&table, &showing(&format!("flood{flood}"), 1, "3/1h"), NOW);
         }
-        let (keys, evicted, full) = table.sizes();
-        assert!(keys <= 320 && evicted >= 4_600 && full == 0, "{keys} {evicted} {full}");
+        let (keys, evicted) = table.sizes();
+        assert!(keys <= 320 && evicted >= 4_600, "{keys} {evicted}");
         assert!(!show(&table, &showing("worm", 4, "3/1h"), NOW));
         table.sweep(NOW + 2 * HOUR);
         assert_eq!(table.sizes().0, 0);
@@ -395,8 +385,8 @@ mod tests {
         let table = Distinct::new(16, Seed::random());
         let full: Vec<_> = (0..400).map(|key| showing(&format!("full{key}"), 1, "1/1h")).collect();
         let told = full.iter().filter(|showing| table.show(&[(showing, true)], NOW)[0].is_some()).count();
-        let (keys, evicted, none) = table.sizes();
-        assert_eq!((told, evicted, none), (keys, 0, 400 - keys as u64));
+        let (keys, evicted) = table.sizes();
+        assert_eq!((told as u64, evicted), (keys, 0));
         assert!(keys <= 16);
         // It does not keep another's value from being added.
         let known = full.iter().find(|it| used(&table, &it.key, NOW) > 0).unwrap();

@@ -101,9 +101,8 @@ impl State {
         self.greylist.restore(saved, now)
     }
 
-    /// How many keys have shown values, how many were forgotten to make room, and how
-    /// often there was none.
-    pub fn distinct_sizes(&self) -> (usize, u64, u64) {
+    /// How many keys have shown values, and how many were forgotten to make room.
+    pub fn distinct_sizes(&self) -> (u64, u64) {
         self.distinct.sizes()
     }
 

@@ -27,6 +27,7 @@ mod postfix_limits;
 mod postfix_listed;
 mod postfix_local;
 mod postfix_login;
+mod postfix_memory;
 mod postfix_message;
 mod postfix_one_sided;
 mod postfix_proxy;

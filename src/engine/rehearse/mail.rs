@@ -51,6 +51,8 @@ pub(super) struct Mail {
     pub(super) marks: Marks,
     /// The reasons for which its keys are listed.
     pub(super) listed: Vec<String>,
+    /// Whether what is greylisted has waited.
+    pub(super) has_waited: bool,
     message: Arc<Message>,
     /// How many of the message's fields are the test's own; those behind them
     /// only hold the attachments together.
@@ -92,6 +94,7 @@ impl Mail {
             recipients,
             marks,
             listed: given.listed.clone(),
+            has_waited: given.greylist == Some(false),
             message,
             fields,
             given: given.facts.clone(),
