@@ -12,8 +12,11 @@
 //! bytes; else also its text, and per window 72 bytes, or up to 1.5 KiB for a strict
 //! one that is used without a pause.
 //!
-//! Lock order: the shards of a batch by rising number, then the coarse table; that of
-//! the reservations alone. No lock is held across an await.
+//! Beside limits: timed listings (`listings`), how many different values a key has
+//! shown (`distinct`), and who has come back (`greylist`), each with bounds of its own.
+//!
+//! Lock order: the shards of a batch by rising number, then the coarse table; those of
+//! the reservations and of each other kind alone. No lock is held across an await.
 
 mod buckets;
 mod clock;

@@ -281,7 +281,7 @@ mod tests {
                 }
                 let now = NOW + (shown + repeats - 1) * SECOND;
                 for &(window, _, _) in windows {
-                    let from = (shown + repeats - 1).checked_sub(window - 1).unwrap_or(0);
+                    let from = (shown + repeats - 1).saturating_sub(window - 1);
                     let exact = last.values().filter(|at| **at >= from).count() as f64;
                     let counted = used(&variety, &format!("9/{window}s"), now) as f64;
                     errors.entry(window).or_default().push((counted - exact) / exact);

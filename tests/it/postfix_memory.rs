@@ -37,11 +37,10 @@ fn a_mail_is_deferred_and_accepted_when_it_comes_back() {
     first.rcpt(BOB).expect_text(450, "try again in ");
     drop(first);
     // A neighbour of the same /24 has the same mail.
-    let accepted = until("the mail is let in", || {
+    until("the mail is let in", || {
         let answer = client(&rig, "198.51.100.8", "[UNAVAILABLE]").rcpt(BOB);
         (answer.code == 250).then_some(())
     });
-    assert_eq!(accepted, ());
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     let mut again = client(&rig, "198.51.100.7", "[UNAVAILABLE]");
     again.rcpt(BOB).expect(250);
