@@ -24,6 +24,8 @@ use super::weigh::LIMITED;
 use parking_lot::Mutex;
 use parking_lot::MutexGuard;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
 
 /// Keys at most; some 20 MiB if each has shown one or two values.
 pub const MAX_DISTINCT_KEYS: usize = 100_000;
@@ -59,6 +61,8 @@ pub struct SavedKey {
 pub(super) struct Distinct {
     shards: [Mutex<Shard>; SHARDS],
     seed: Seed,
+    /// Which shard is swept next.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -95,7 +99,7 @@ struct Place {
 impl Distinct {
     pub(super) fn new(most: usize, seed: Seed) -> Self {
         let shard = |_| Mutex::new(Shard { keys: Ring::new(most.div_ceil(SHARDS)), values: 0 });
-        Self { shards: std::array::from_fn(shard), seed }
+        Self { shards: std::array::from_fn(shard), seed, turn: AtomicUsize::new(0) }
     }
 
     /// What [`show`](Self::show) would say of each alone; None: there is no room.
@@ -177,16 +181,16 @@ impl Distinct {
             return false;
         }
         let mut kept = Kept::new(saved.bucket, &saved.key, &saved.limits);
-        kept.variety = Variety::restored(saved.values);
+        kept.variety = Variety::restored(saved.values, now);
         shard.insert(hash, kept, now)
     }
 
+    /// Forgets what has shown nothing for long, in one shard after the other.
     pub(super) fn sweep(&self, now: Nanos) {
-        for shard in &self.shards {
-            let mut shard = shard.lock();
-            shard.keys.sweep(|kept| kept.worth(now));
-            shard.values = shard.keys.iter().map(|(_, kept)| kept.variety.len()).sum();
-        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut shard = self.shards[turn % SHARDS].lock();
+        shard.keys.sweep(|kept| kept.worth(now));
+        shard.values = shard.keys.iter().map(|(_, kept)| kept.variety.len()).sum();
     }
 
     /// How many keys there are, and how many were forgotten to make room.
@@ -376,7 +380,7 @@ mod tests {
         let (keys, evicted) = table.sizes();
         assert!(keys <= 320 && evicted >= 4_600, "{keys} {evicted}");
         assert!(!show(&table, &showing("worm", 4, "3/1h"), NOW));
-        table.sweep(NOW + 2 * HOUR);
+        (0..SHARDS).for_each(|_| table.sweep(NOW + 2 * HOUR));
         assert_eq!(table.sizes().0, 0);
     }
 
@@ -410,7 +414,7 @@ mod tests {
         assert!(values(&shard()) <= LEAST_VALUES);
         let counted = used(&table, &key, NOW);
         assert!((2_000..12_000).contains(&counted), "{counted}");
-        table.sweep(NOW);
+        (0..SHARDS).for_each(|_| table.sweep(NOW));
         let shard = shard();
         assert_eq!(shard.values, values(&shard));
     }
@@ -425,8 +429,8 @@ mod tests {
         let mut saved = Vec::new();
         table.each(|key| saved.push(key));
         let next = Distinct::new(1_000, Seed([1, 2]));
-        assert!(saved.iter().all(|key| next.restore(key.clone(), NOW)));
         let now = NOW + 2_000 * 1_000_000_000;
+        assert!(saved.iter().all(|key| next.restore(key.clone(), now)));
         for key in ["many", "few"] {
             assert_eq!(table.look(&[1], key, now), next.look(&[1], key, now), "{key}");
         }

@@ -16,16 +16,17 @@ use super::seed::Seed;
 use super::shard::cut;
 use parking_lot::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Attempts of one moment that were not yet made again; some 20 MiB.
+/// Attempts of one moment that were not yet made again; some 30 MiB.
 pub const MAX_WAITING: usize = 262_144;
 
-/// Attempts that were made again, and passed; some 20 MiB.
+/// Attempts that were made again, and passed; some 30 MiB.
 pub const MAX_PROVED: usize = 262_144;
 
-/// Networks from which attempts were made again; some 6 MiB.
+/// Networks from which attempts were made again; some 8 MiB.
 pub const MAX_GREYLISTED_NETWORKS: usize = 65_536;
 
 /// A server tries again after at most some hours (RFC 5321, 4.5.4.1, means half an
@@ -122,7 +123,10 @@ pub(super) struct Greylist {
     proved: Sharded<Proved>,
     networks: Sharded<Network>,
     seed: Seed,
+    /// How often there was no room.
     full: AtomicU64,
+    /// Which shard is swept next.
+    turn: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -158,6 +162,7 @@ impl Greylist {
             networks: Sharded::new(networks),
             seed,
             full: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -223,22 +228,25 @@ impl Greylist {
     pub(super) fn restore(&self, saved: SavedAttempt, now: Nanos) -> bool {
         match saved {
             SavedAttempt::Network { hash, proofs, last_proof, until } => {
-                let network = Network { proofs, last_proof, until };
+                let network = Network { proofs, last_proof: last_proof.min(now), until };
                 self.networks.insert(hash, network, |it| it.worth(now))
             }
             SavedAttempt::Proved { hash, until } => {
                 self.proved.insert(hash, Proved { until }, |it| it.worth(now))
             }
             SavedAttempt::Waiting { hash, first, until } => {
-                self.waiting.insert(hash, Waiting { first, until }, |it| it.worth(now))
+                // Its clock may have been ahead of ours.
+                self.waiting.insert(hash, Waiting { first: first.min(now), until }, |it| it.worth(now))
             }
         }
     }
 
+    /// Forgets what is over, in one shard after the other.
     pub(super) fn sweep(&self, now: Nanos) {
-        self.waiting.sweep(|it| it.worth(now));
-        self.proved.sweep(|it| it.worth(now));
-        self.networks.sweep(|it| it.worth(now));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.waiting.0[turn % SHARDS].lock().sweep(|it| it.worth(now));
+        self.proved.0[turn % SHARDS].lock().sweep(|it| it.worth(now));
+        self.networks.0[turn % SHARDS].lock().sweep(|it| it.worth(now));
     }
 
     pub(super) fn sizes(&self) -> GreylistSizes {
@@ -325,10 +333,6 @@ impl<V: Copy> Sharded<V> {
             let all: Vec<(u64, V)> = ring.lock().iter().map(|(hash, value)| (hash, *value)).collect();
             all.into_iter().for_each(|(hash, value)| visit(hash, value));
         }
-    }
-
-    fn sweep(&self, worth: impl Fn(&V) -> Worth) {
-        self.0.iter().for_each(|ring| ring.lock().sweep(&worth));
     }
 
     /// How many there are, and how many were forgotten to make room.
@@ -520,7 +524,7 @@ mod tests {
         assert_eq!(try_at(&greylist, &new, later), waits(300, true));
         assert!(try_at(&greylist, &new, later + HOUR).passes());
         assert_eq!(greylist.sizes().evicted_waiting, 1);
-        greylist.sweep(NOW + 100 * DAY);
+        (0..SHARDS).for_each(|_| greylist.sweep(NOW + 100 * DAY));
         let sizes = greylist.sizes();
         assert_eq!((sizes.waiting, sizes.proved, sizes.networks), (0, 0, 0));
     }

@@ -62,8 +62,12 @@ impl SeenValue {
 }
 
 impl Variety {
-    pub(super) fn restored(values: impl IntoIterator<Item = SeenValue>) -> Self {
-        let mut values: Vec<_> = values.into_iter().take(MAX_VALUES).collect();
+    /// Of another process, whose clock may have been ahead of ours.
+    pub(super) fn restored(values: impl IntoIterator<Item = SeenValue>, now: Nanos) -> Self {
+        let at_most = seconds(now);
+        let values = values.into_iter().take(MAX_VALUES);
+        let mut values: Vec<_> =
+            values.map(|value| SeenValue { at: value.at.min(at_most), ..value }).collect();
         values.sort_by_key(|value| value.at);
         // Written by a process that kept other rules, perhaps.
         let mut level = MAX_LEVEL;
@@ -127,7 +131,7 @@ impl Variety {
         }
         // For a clock that went back time stands still.
         let last = self.values.back().map_or(0, |value| value.at);
-        let at = u32::try_from(now.div_ceil(SECOND)).unwrap_or(u32::MAX).max(last);
+        let at = seconds(now).max(last);
         if let Some(known) = self.values.iter().rposition(|value| value.hash == hash) {
             self.values.remove(known);
         }
@@ -176,6 +180,10 @@ impl Variety {
             value.hash.trailing_zeros() >= u32::from(value.level)
         });
     }
+}
+
+fn seconds(now: Nanos) -> u32 {
+    u32::try_from(now.div_ceil(SECOND)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -298,6 +306,20 @@ mod tests {
                 assert!(deviation <= standard && worst <= greatest && mean.abs() <= standard / 2.0, "{told}");
             }
         }
+    }
+
+    #[test]
+    fn what_another_clock_has_seen_in_the_future_is_seen_now() {
+        let mut ahead = Variety::default();
+        for number in 0..2_000 {
+            ahead.add(hash(5, number), u64::MAX, MAX_VALUES, NOW + (number + 1_000_000) * SECOND);
+        }
+        let restored = Variety::restored(ahead.values(), NOW);
+        let counted = used(&ahead, "9/1h", NOW + 1_002_000 * SECOND);
+        assert_eq!(
+            (used(&restored, "9/1h", NOW), used(&restored, "9/1h", NOW + 3_600 * SECOND)),
+            (counted, 0)
+        );
     }
 
     #[test]

@@ -109,7 +109,7 @@ async fn several_files_are_one_policy() {
     }
 }
 
-/// Policies of postfwd, policyd-rate-limit, iRedMail, mailcow and header_checks,
+/// Policies of postfwd, policyd-rate-limit, iRedMail, mailcow, postgrey and header_checks,
 /// in our language.
 #[tokio::test]
 async fn policies_of_our_peers_load_and_pass_unchanged() {
