@@ -23,8 +23,8 @@
 //! are counted as well.
 //!
 //! Of a key that has shown up to 1,024 values in its longest window the number is
-//! exact. Above that it is estimated by a sample, with a standard error of 5 % at
-//! 10,000 values and 10 % at the worst, less in shorter windows. A key takes 12 bytes a
+//! exact. Above that it is estimated by a sample, with a standard error of 6 % at
+//! 10,000 values and 10 % at 500,000, less in shorter windows. A key takes 12 bytes a
 //! value and never more than 12 KiB. 100,000 keys are remembered, and two million
 //! values; the key that has shown least goes first, never one that is at its limit.
 //!

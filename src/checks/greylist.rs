@@ -14,8 +14,8 @@
 //!   wait anew.
 //! - `retry_window` (default `2d`): a mail that does not come back until then is new
 //!   again.
-//! - `auto_allow` (default `5`): a network that has come back in so many different hours
-//!   waits no more; `none` for never.
+//! - `auto_allow` (default `5`): a network waits no more once mail of it that had come back
+//!   was let in in so many different hours; `none` for never.
 //! - `remember` (default `35d`): for how long what came back is known, from its last use.
 //!
 //! The next try may come from another host of the same pool. If the client's name is
