@@ -2,7 +2,7 @@
 //!
 //! Keys and values are made of what strangers send. What bounds them: so many keys,
 //! so many values of all keys together (when there are as many, a key that goes on
-//! becomes coarser instead of larger), [`MAX_KEY_BYTES`] a key. What has shown least
+//! becomes coarser instead of larger), 384 bytes a key (`shard`). What has shown least
 //! goes first, never a key that is at its limit; when nothing may go, a new key is
 //! not counted, and the answer is that there is no room.
 //!
