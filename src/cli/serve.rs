@@ -106,7 +106,14 @@ fn start(path: Option<&Path>) -> Result<(), Trouble> {
         .enable_all()
         .build()
         .map_err(|error| Trouble::World(format!("can't start threads: {error}")))?;
-    let served = runtime.block_on(serve(path.map(Path::to_owned), config, loaded, journal));
+    let served = runtime.block_on(async {
+        tokio::select! {
+            // What ends many sessions has as many lines.
+            never = journal.gather() => match never {},
+            served = serve(path.map(Path::to_owned), config, loaded, journal.clone()) => served,
+        }
+    });
+    journal.send_gathered();
     runtime.shutdown_timeout(Duration::from_secs(1));
     served
 }

@@ -17,9 +17,9 @@ use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_appender::non_blocking::WorkerGuard;
 
 /// Chunks that wait for a slow reader: a line, or those that a thread has gathered, of
-/// up to [`super::MAX_GATHERED_BYTES`] and a line. So at most 160 MiB; with usual lines
-/// at least 1 MiB of single ones, seconds of the busiest server of gathered ones.
-pub(super) const MAX_QUEUED_CHUNKS: usize = 4_096;
+/// up to [`super::MAX_GATHERED_BYTES`] and a line. So at most 40 MiB, the half second of
+/// the busiest server.
+pub(super) const MAX_QUEUED_CHUNKS: usize = 1_024;
 
 /// A burst becomes one write.
 const BUFFER_BYTES: usize = 64 * 1024;
