@@ -10,6 +10,7 @@ use crate::listen::Kind;
 use crate::listen::OpenConnection;
 use crate::listen::Service;
 use crate::listen::add_one;
+use crate::listen::workers::Place;
 use crate::listen::workers::Workers;
 use std::fs;
 use std::io;
@@ -119,12 +120,13 @@ impl Listener {
                 accepted = self.accept(), if !full => match accepted {
                     Ok(io) => {
                         shortage.over();
-                        let Some((io, runtime)) = settle(io, service) else {
+                        let Some((io, place)) = settle(io, service) else {
                             continue;
                         };
-                        let (stream, peer) = admit(io, kind, service);
+                        let runtime = place.as_ref().map(|place| place.runtime().clone());
+                        let (stream, peer) = admit(io, place, kind, service);
                         match runtime {
-                            Some(runtime) => connections.spawn_on(converse(stream, peer), runtime),
+                            Some(runtime) => connections.spawn_on(converse(stream, peer), &runtime),
                             None => connections.spawn(converse(stream, peer)),
                         };
                     }
@@ -177,15 +179,15 @@ impl Listener {
 }
 
 /// Moves a connection to the thread it is to live on.
-fn settle(io: StreamIo, service: &Service) -> Option<(StreamIo, Option<&Handle>)> {
-    let Some(runtime) = service.workers.as_deref().map(Workers::next) else {
+fn settle(io: StreamIo, service: &Service) -> Option<(StreamIo, Option<Place>)> {
+    let Some(place) = service.workers.as_ref().map(Workers::place) else {
         return Some((io, None));
     };
-    if runtime.id() == Handle::current().id() {
-        return Some((io, None));
+    if place.runtime().id() == Handle::current().id() {
+        return Some((io, Some(place)));
     }
-    match io.moved_to(runtime) {
-        Ok(io) => Some((io, Some(runtime))),
+    match io.moved_to(place.runtime()) {
+        Ok(io) => Some((io, Some(place))),
         Err(error) => {
             tracing::warn!(listener = %service.name, %error, "a connection can't be moved to its thread and is closed");
             None
@@ -194,7 +196,7 @@ fn settle(io: StreamIo, service: &Service) -> Option<(StreamIo, Option<&Handle>)
 }
 
 /// Counts and numbers a connection and learns who is there.
-fn admit(io: StreamIo, kind: Kind, service: &Service) -> (Stream, Peer) {
+fn admit(io: StreamIo, place: Option<Place>, kind: Kind, service: &Service) -> (Stream, Peer) {
     let peer = Peer {
         listener: service.name.clone(),
         pid: io.peer_pid(),
@@ -207,7 +209,7 @@ fn admit(io: StreamIo, kind: Kind, service: &Service) -> (Stream, Peer) {
         // would take 40 ms longer. If it fails, it is only slower.
         let _ = stream.set_nodelay(true);
     }
-    (Stream { io, dropped: None, _open: service.stats.clone().open(kind) }, peer)
+    (Stream { io, dropped: None, _open: service.stats.clone().open(kind), _place: place }, peer)
 }
 
 fn note_end(kind: Kind, service: &Service, ended: Result<(), JoinError>) {
@@ -380,6 +382,7 @@ pub struct Stream {
     /// Lets go of its receiver when the stream is dropped.
     dropped: Option<oneshot::Sender<()>>,
     _open: OpenConnection,
+    _place: Option<Place>,
 }
 
 #[derive(Debug)]

@@ -26,9 +26,16 @@ pub struct Workers {
     ended: Mutex<mpsc::Receiver<Infallible>>,
 }
 
+/// So many connections more than another a thread may have before that one gets the
+/// next: it answers faster than so many smtpd processes ask, and what stays on the thread
+/// that accepted it need not wake another.
+const SLACK: usize = 32;
+
 #[derive(Debug)]
 struct Thread {
     handle: Handle,
+    /// Connections on it.
+    open: AtomicUsize,
     /// Dropped, it ends the thread.
     stop: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -55,10 +62,47 @@ impl Workers {
         let _ = self.ended.lock().recv_timeout(limit);
     }
 
-    /// The runtime for the next connection, in turn.
+    /// The runtime for the next listener, in turn.
     pub fn next(&self) -> &Handle {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         &self.threads[turn % self.threads.len()].handle
+    }
+
+    /// A place for a connection: on the thread that asks, unless that has many more
+    /// than another.
+    pub(super) fn place(self: &Arc<Self>) -> Place {
+        let open = |thread: &Thread| thread.open.load(Ordering::Relaxed);
+        let here = Handle::try_current().ok().map(|here| here.id());
+        let at_home = |thread: &&Thread| Some(thread.handle.id()) == here;
+        let all = || self.threads.iter().enumerate();
+        let least = all().min_by_key(|(_, thread)| open(thread));
+        let home = all().find(|(_, thread)| at_home(thread));
+        let (at, thread) = match (home, least) {
+            (Some(home), Some(least)) if open(home.1) < open(least.1) + SLACK => home,
+            (_, Some(least)) => least,
+            (_, None) => unreachable!("there is one at least"),
+        };
+        thread.open.fetch_add(1, Ordering::Relaxed);
+        Place { workers: Arc::clone(self), at }
+    }
+}
+
+/// Where a connection lives, for as long as it does.
+#[derive(Debug)]
+pub(super) struct Place {
+    workers: Arc<Workers>,
+    at: usize,
+}
+
+impl Place {
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.workers.threads[self.at].handle
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.workers.threads[self.at].open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -83,31 +127,55 @@ fn start_one<F: Future<Output = Infallible>>(
         last();
         drop(alive);
     })?;
-    Ok(Thread { handle, stop: Mutex::new(Some(stop)) })
+    Ok(Thread { handle, open: AtomicUsize::new(0), stop: Mutex::new(Some(stop)) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn connections_are_put_on_the_threads_in_turn() {
-        let workers = Workers::start(2, std::future::pending, || ()).unwrap();
-        let names: Vec<_> = (0..4)
-            .map(|_| {
-                let (sender, receiver) = std::sync::mpsc::channel();
-                workers.next().spawn(async move {
-                    sender.send(std::thread::current().name().map(str::to_owned)).unwrap();
-                });
-                receiver.recv().unwrap().unwrap()
-            })
-            .collect();
-        let ended = Arc::downgrade(&workers);
+    fn two_workers() -> Arc<Workers> {
+        Workers::start(2, std::future::pending, || ()).unwrap()
+    }
+
+    /// Runs it on a thread of connections.
+    fn on<T: Send + 'static>(runtime: &Handle, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, receiver) = mpsc::channel();
+        runtime.spawn(async move { drop(sender.send(work())) });
+        receiver.recv().unwrap()
+    }
+
+    fn end(workers: Arc<Workers>) {
+        let threads = Arc::downgrade(&workers);
         workers.finish(Duration::from_secs(10));
-        assert!(
-            workers.ended.lock().try_recv() == Err(mpsc::TryRecvError::Disconnected)
-                && ended.strong_count() == 1
-        );
+        let ended = workers.ended.lock().try_recv() == Err(mpsc::TryRecvError::Disconnected);
+        assert!(ended && threads.strong_count() == 1);
+    }
+
+    #[test]
+    fn listeners_are_put_on_the_threads_in_turn() {
+        let workers = two_workers();
+        let name = || std::thread::current().name().map(str::to_owned).unwrap();
+        let names: Vec<_> = (0..4).map(|_| on(workers.next(), name)).collect();
         assert_eq!(names, ["worker-0", "worker-1", "worker-0", "worker-1"]);
+        end(workers);
+    }
+
+    #[test]
+    fn a_connection_stays_where_it_was_accepted_while_that_thread_has_not_many_more() {
+        let workers = two_workers();
+        let asked = Arc::clone(&workers);
+        let places = on(workers.next(), move || (0..SLACK + 6).map(|_| asked.place()).collect::<Vec<_>>());
+        let on_first = |places: &[Place]| places.iter().filter(|place| place.at == 0).count();
+        assert_eq!(on_first(&places), SLACK + 3);
+        drop(places);
+        let asked = Arc::clone(&workers);
+        let places = on(workers.next(), move || (0..SLACK).map(|_| asked.place()).collect::<Vec<_>>());
+        assert_eq!(on_first(&places), 0);
+        // From anywhere else: wherever there are fewest.
+        let elsewhere: Vec<_> = (0..SLACK).map(|_| workers.place()).collect();
+        assert_eq!(on_first(&elsewhere), SLACK);
+        drop((places, elsewhere));
+        end(workers);
     }
 }
