@@ -14,6 +14,7 @@ use crate::processes::Server;
 use crate::report::Report;
 use crate::report::Target;
 use crate::rules;
+use crate::snapshot;
 use crate::socket::Address;
 use crate::table;
 use std::cell::Cell;
@@ -35,6 +36,7 @@ pub const AREAS: &[Area] = &[
     ("count", "instructions of a policy request, without sockets", count::count),
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
     ("table", "limits through the library: a decision, and memory, from 10^3 to 10^7 keys", table::table),
+    ("snapshot", "a decision while 10^6 keys are written down", snapshot::snapshot),
     ("idle", "10,000 policy connections held, then a request on each", idle),
 ];
 

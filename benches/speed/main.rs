@@ -30,6 +30,7 @@ mod report;
 mod requests;
 mod roles;
 mod rules;
+mod snapshot;
 mod socket;
 mod table;
 

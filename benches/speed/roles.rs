@@ -6,6 +6,7 @@ use crate::milter::Agreed;
 use crate::noop;
 use crate::policy;
 use crate::requests::mix;
+use crate::snapshot;
 use crate::socket::Address;
 use crate::table;
 use std::future::Future;
@@ -26,6 +27,10 @@ pub fn run(words: &[String]) -> io::Result<()> {
     if word(0) == "table" {
         let [hot, refused, any, bytes] = on_threads(1, table::measure(number(1)? as u64, number(2)?))?;
         return writeln!(io::stdout(), "{hot} {refused} {any} {bytes}");
+    }
+    if word(0) == "snapshot" {
+        let [without, with, longest, seconds, bytes, loading] = snapshot::measure(number(1)?)?;
+        return writeln!(io::stdout(), "{without} {with} {longest} {seconds} {bytes} {loading}");
     }
     let address = Address::parse(word(1))?;
     match word(0) {

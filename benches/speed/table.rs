@@ -108,12 +108,12 @@ pub async fn measure(keys: u64, rounds: usize) -> io::Result<[f64; 4]> {
     Ok([median(&hot_times), median(&refused_times), median(&any_times), bytes])
 }
 
-fn about<'a>(key: &'a str, limits: &'a Limits) -> Question<'a> {
+pub fn about<'a>(key: &'a str, limits: &'a Limits) -> Question<'a> {
     Question { bucket: 1, key, coarse: None, limits, n: 1, counted: 0, must_fit: true }
 }
 
 /// 32 bytes.
-fn name(text: &mut String, number: u64) {
+pub fn name(text: &mut String, number: u64) {
     text.clear();
     let _ = write!(text, "us{number:08}@customers.example.com");
 }

@@ -4,6 +4,7 @@
 mod check;
 mod control;
 mod explain;
+mod keep;
 mod limits;
 mod listed;
 mod serve;

@@ -5,6 +5,8 @@
 
 use super::Exit;
 use super::complain;
+use super::keep;
+use super::keep::Keeping;
 use crate::config::Config;
 use crate::config::Decides;
 use crate::config::Listener as Listens;
@@ -70,7 +72,7 @@ const LOOK_AT_LISTS_EVERY: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 20_000;
 
 /// Why there is nothing to run.
-enum Trouble {
+pub(super) enum Trouble {
     /// Mistakes in what the operator wrote.
     Mistakes(Vec<Mistake>),
     /// The world: a port in use, a file that is not there.
@@ -152,10 +154,12 @@ async fn serve(
     let lists = metrics.load_lists(names(&loaded.policy));
     let deadlines = Deadlines { envelope: config.deadline.envelope, message: config.deadline.message };
     let rules = loaded.policy.rules.len();
+    let (state, clock) = (State::in_memory(config.state.max_keys), Clock::starting_at(SystemTime::now()));
+    let keeper = keep::open(&config.state, &state, clock)?;
     let desk = Arc::new(Desk::new(Parts {
         policy: loaded.policy,
-        state: State::in_memory(config.state.max_keys),
-        clock: Clock::starting_at(SystemTime::now()),
+        state,
+        clock,
         metrics: Arc::clone(&metrics),
         journal: Some(journal.clone()),
         deadlines,
@@ -219,8 +223,15 @@ async fn serve(
         tracing::info!(path = %path.display(), "listening for the command line");
         tasks.spawn(control.serve(Arc::clone(&desk), shutdown.clone()));
     }
+    if keeper.is_none() {
+        tracing::info!("without state.dir counters and listings begin anew with each start");
+    }
+    let keeping = match keeper {
+        Some(keeper) => Some(Keeping::start(keeper, Arc::clone(&desk), Arc::clone(&metrics), clock)?),
+        None => None,
+    };
     metrics.reloaded(Reload::Ok, Timestamp::now());
-    tracing::info!(rules, "ready; counters are kept in memory and begin anew with each start");
+    tracing::info!(rules, "ready");
     ready.store(true, Relaxed);
     notify(NotifyState::Ready);
     let daemon = Daemon { path, desk, metrics, lists, generation: 1, started_with: config };
@@ -228,6 +239,9 @@ async fn serve(
     // What they have gathered for the log is sent before the log ends.
     workers.finish(LAST_WORDS);
     desk.end_all().await;
+    if let Some(keeping) = keeping {
+        keeping.finish().await;
+    }
     ended?;
     // Last, so that /readyz could say that we were draining.
     let _ = stop_http.send(true);
@@ -318,7 +332,7 @@ impl Daemon {
         let same_sockets = same_sockets && config.control == now.control;
         let same = same_sockets && config.deadline == now.deadline && config.state == now.state;
         if !same || config.log != now.log {
-            tracing::warn!("sockets, deadlines, the size of tables and the log change only with a restart");
+            tracing::warn!("sockets, deadlines, the state and the log change only with a restart");
         }
         warn(&loaded, &config);
         let rules = loaded.policy.rules.len();

@@ -113,7 +113,7 @@ pub(super) const KEYS: &[Key] = &[
         path: "control",
         takes: "`unix:/PATH`",
         default: "",
-        sentence: "Where `gatepost limits` and `gatepost listed` find the running daemon. Only root and the daemon's own user are answered.",
+        sentence: "Where `gatepost limits` and `gatepost listed` find the running daemon. Only root and the daemon's own user are answered. Without it: `control.sock` in `state.dir`, if there is one.",
     },
     Key {
         path: "policy_dir",
@@ -158,6 +158,18 @@ pub(super) const KEYS: &[Key] = &[
         sentence: "The names of this server: no stranger may say HELO with one.",
     },
     Key { path: "state", takes: "a map", default: "", sentence: "What is remembered between mails." },
+    Key {
+        path: "state.dir",
+        takes: "a folder of its own",
+        default: "",
+        sentence: "Where counters and listings outlive a restart. Without one they are in memory alone and begin anew with each start.",
+    },
+    Key {
+        path: "state.snapshot_every",
+        takes: "a duration from 1s to 1h",
+        default: "10s",
+        sentence: "How often what has changed is written to `state.dir`: what a crash may lose.",
+    },
     Key {
         path: "state.max_keys",
         takes: "a number from 1000 to 100000000; K, M and G are powers of 1024",

@@ -40,6 +40,11 @@ const MIN_KEYS: u64 = 1_000;
 /// Above, 20 GB of memory: a mistake rather than a wish.
 const MAX_KEYS: u64 = 100_000_000;
 
+/// Below, a disk would do little else.
+const MIN_EVERY: Duration = Duration::from_secs(1);
+/// Above, a crash would forget what a limit is for.
+const MAX_EVERY: Duration = Duration::from_secs(3_600);
+
 /// Below, a busy machine alone would reach it.
 const MIN_DEADLINE: Duration = Duration::from_millis(100);
 /// Below Postfix's `milter_command_timeout` of 30 s.
@@ -62,11 +67,17 @@ pub(super) fn config(written: Written, folder: &Path, mistakes: &mut Mistakes) -
         let listener = reader.listener(listener, "listen.milter");
         milter.extend(listener.map(|listener| MilterListener { listener, decides }));
     }
+    let state_dir = written.state_dir.as_ref().map(|text| reader.state_dir(text, folder));
+    let control = match (&written.control, &written.state_dir, &state_dir) {
+        (Some(text), _, _) => reader.control(text),
+        (None, Some(text), Some(dir)) => reader.control_in(text, dir),
+        _ => None,
+    };
     Config {
         policy,
         milter,
         http: written.http.and_then(|text| reader.http(&text)),
-        control: written.control.and_then(|text| reader.control(&text)),
+        control,
         policy_dir: reader.folder(&written.policy_dir, folder),
         enforce: reader.selectors(&written.enforce, "enforce"),
         disable: reader.selectors(&written.disable, "disable"),
@@ -75,7 +86,11 @@ pub(super) fn config(written: Written, folder: &Path, mistakes: &mut Mistakes) -
             domains: written.domains.iter().filter_map(|text| reader.domain(text)).collect(),
             hostnames: written.hostnames.iter().filter_map(|text| reader.hostname(text)).collect(),
         },
-        state: State { max_keys: reader.max_keys(&written.max_keys) },
+        state: State {
+            snapshot_every: reader.snapshot_every(&written.snapshot_every),
+            max_keys: reader.max_keys(&written.max_keys),
+            dir: state_dir,
+        },
         deadline: Deadline {
             envelope: reader.deadline(&written.envelope, MAX_ENVELOPE, "milter_command_timeout"),
             message: reader.deadline(&written.message, MAX_MESSAGE, "milter_content_timeout"),
@@ -235,6 +250,37 @@ impl Reader<'_> {
             self.wrong(text, "a folder is expected, such as policy.d");
         }
         folder.join(&text.text)
+    }
+
+    fn state_dir(&mut self, text: &Text, folder: &Path) -> PathBuf {
+        if text.text.is_empty() {
+            self.wrong(text, "a folder is expected, such as /var/lib/gatepost");
+        }
+        folder.join(&text.text)
+    }
+
+    /// The socket that stands in the folder of the state, unless it is told where.
+    fn control_in(&mut self, text: &Text, dir: &Path) -> Option<PathBuf> {
+        let path = dir.join("control.sock");
+        let length = path.as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            let message = format!(
+                "the path of its control.sock has {length} bytes; a unix socket's may have {MAX_SOCKET_PATH}: say `control: unix:/run/gatepost/control.sock`, or take a shorter one"
+            );
+            self.wrong(text, message);
+            return None;
+        }
+        self.take(text, &Address::Unix(path.clone()), "state.dir");
+        Some(path)
+    }
+
+    fn snapshot_every(&mut self, text: &Text) -> Duration {
+        let duration = parse_duration(&text.text);
+        duration.filter(|every| (MIN_EVERY..=MAX_EVERY).contains(every)).unwrap_or_else(|| {
+            let (least, most) = (show_duration(MIN_EVERY), show_duration(MAX_EVERY));
+            self.wrong(text, format!("`{}` is not a duration from {least} to {most}", text.text));
+            MIN_EVERY
+        })
     }
 
     fn selectors(&mut self, texts: &[Text], path: &str) -> Vec<Selector> {

@@ -96,8 +96,11 @@ pub struct Local {
     pub hostnames: Vec<String>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct State {
+    /// Joined to the folder of the file; None: in memory alone.
+    pub dir: Option<PathBuf>,
+    pub snapshot_every: Duration,
     pub max_keys: usize,
 }
 

@@ -38,6 +38,8 @@ fn without_a_file_the_defaults_hold() {
     assert_eq!(networks, ["127.0.0.0/8", "::1/128"]);
     assert!(config.local.domains.is_empty() && config.local.hostnames.is_empty());
     assert_eq!(config.state.max_keys, 1_000_000);
+    assert_eq!((config.state.dir, config.control), (None, None));
+    assert_eq!(config.state.snapshot_every, Duration::from_secs(10));
     assert_eq!(config.deadline.envelope, Duration::from_secs(5));
     assert_eq!(config.deadline.message, Duration::from_secs(20));
     assert_eq!(config.log, Log { format: LogFormat::Text, level: LogLevel::Info });
@@ -57,7 +59,7 @@ policy_dir: ../rules
 enforce: [20-mx.yaml, "content-*"]
 disable: greylist
 local: {networks: [192.0.2.0/24, 198.51.100.7, "2001:db8::/32"], domains: [Example.COM., .example.org], hostnames: [MX.example.com]}
-state: {max_keys: 10K}
+state: {dir: state, snapshot_every: 1m, max_keys: 10K}
 deadline: {envelope: 500ms, message: 1m}
 log: {format: json, level: debug}
 "#,
@@ -76,6 +78,9 @@ log: {format: json, level: debug}
     assert_eq!(config.local.domains, ["example.com", ".example.org"]);
     assert_eq!(config.local.hostnames, ["mx.example.com"]);
     assert_eq!(config.state.max_keys, 10_240);
+    assert_eq!(config.state.dir.as_deref(), Some(Path::new("/etc/gatepost/state")));
+    assert_eq!(config.control.as_deref(), Some(Path::new("/etc/gatepost/state/control.sock")));
+    assert_eq!(config.state.snapshot_every, Duration::from_secs(60));
     assert_eq!(config.deadline.envelope, Duration::from_millis(500));
     assert_eq!(config.log, Log { format: LogFormat::Json, level: LogLevel::Debug });
 }
@@ -98,6 +103,7 @@ fn policy_and_milter_may_share_a_name_and_sections_may_be_empty() {
 #[test]
 fn each_mistake_has_its_text() {
     let long = format!("unix:/{}", "x".repeat(107));
+    let long_dir = format!("state: {{dir: /{}}}", "x".repeat(99));
     let long_yaml = format!("listen: {{policy: [\"{long}\"]}}");
     for (text, expected) in [
         // Keys.
@@ -105,7 +111,20 @@ fn each_mistake_has_its_text() {
         ("log: {formt: json}", "1:7: no key `formt`; did you mean `format`?"),
         ("level: debug", "1:1: no key `level` here; it stands in `log`"),
         ("log: {enforce: []}", "1:7: no key `enforce` here; it stands at the left margin"),
-        ("state: {dir: /x}", "1:9: no key `dir`; here may stand max_keys"),
+        ("state: {dri: /x}", "1:9: no key `dri`; did you mean `dir`?"),
+        ("state: {dir: [/x]}", "1:14: `state.dir` takes a folder of its own, not a list"),
+        ("state: {dir: \"\"}", "1:14: a folder is expected, such as /var/lib/gatepost"),
+        (
+            &long_dir,
+            "1:14: the path of its control.sock has 113 bytes; a unix socket's may have 107: say `control: unix:/run/gatepost/control.sock`, or take a shorter one",
+        ),
+        (
+            "state: {dir: /run}\nlisten: {policy: [\"unix:/run/control.sock\"]}",
+            "1:14: unix:/run/control.sock is already taken by `listen.policy` in line 2; give each listener its own",
+        ),
+        ("state: {snapshot_every: 10}", "1:25: `10` is not a duration from 1s to 1h"),
+        ("state: {snapshot_every: 500ms}", "1:25: `500ms` is not a duration from 1s to 1h"),
+        ("state: {snapshot_every: 2h}", "1:25: `2h` is not a duration from 1s to 1h"),
         (
             "dns: {}",
             "1:1: no key `dns`; here may stand listen, control, policy_dir, enforce, disable, local, state, deadline, log",

@@ -38,7 +38,11 @@ use crate::metrics::Metrics;
 use crate::metrics::RuleCounters;
 use crate::policy::Policy;
 use crate::state::Clock;
+use crate::state::Event;
+use crate::state::Keeper;
+use crate::state::Reading;
 use crate::state::State;
+use crate::state::Turned;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -194,6 +198,16 @@ impl Desk {
         let now = self.clock.now();
         self.state.sweep(now);
         self.state.settle(now).await;
+    }
+
+    /// Writes down a little of what is remembered.
+    pub fn keep(&self, keeper: &mut Keeper, now: Reading) -> Turned {
+        keeper.turn(&self.state, now)
+    }
+
+    /// Writes down all that is not yet written.
+    pub fn keep_all(&self, keeper: &mut Keeper, now: impl FnMut() -> Reading) -> Vec<Event> {
+        keeper.finish(&self.state, now)
     }
 
     /// Ends all sessions, when the daemon stops: mail whose end nobody told is told now.

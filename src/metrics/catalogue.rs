@@ -7,6 +7,7 @@ use super::labels::Interface;
 use super::labels::Mode;
 use super::labels::Reload;
 use super::labels::Stage;
+use super::labels::StateFile;
 use super::labels::Verdict;
 use prometheus_client::metrics::MetricType;
 
@@ -62,6 +63,7 @@ const VERDICT: (&str, Values) = ("verdict", Values::Closed(Verdict::WORDS));
 const DIRECTION: (&str, Values) = ("direction", Values::Closed(Direction::WORDS));
 const RULE: (&str, Values) = ("rule", Values::Named("rules of the policy"));
 const TABLE: (&str, Values) = ("table", Values::Named("tables this program keeps, such as `sessions`"));
+const STATE_FILE: (&str, Values) = ("file", Values::Closed(StateFile::WORDS));
 const LIST: (&str, Values) = ("list", Values::Named("lists of the policy"));
 
 macro_rules! families {
@@ -112,6 +114,14 @@ families! {
         "Entries of a list";
     LIST_RELOADS: Counter "list_reloads_total" [LIST, ("result", Values::Closed(Reload::WORDS))]
         "Times a list was read again; one that failed keeps its entries";
+    STATE_TIMESTAMP: Gauge "state_snapshot_timestamp_seconds" []
+        "When what is remembered was last on disk, in Unix time; only with `state.dir`";
+    STATE_BYTES: Counter "state_written_bytes_total" [STATE_FILE]
+        "Bytes written to `state.dir`";
+    STATE_DURATION: Histogram "state_write_duration_seconds" [STATE_FILE]
+        "Time that writing took from its first byte to the disk's word, rests included";
+    STATE_FAILURES: Counter "state_write_failures_total" []
+        "Times that writing to `state.dir` failed; decisions go on";
     CONFIG_SUCCESSFUL: Gauge "config_last_reload_successful" []
         "Whether the policy now on disk is the one in use";
     CONFIG_TIMESTAMP: Gauge "config_last_reload_timestamp_seconds" []

@@ -104,6 +104,11 @@ label! {
     Reload { Failed => "failed", Ok => "ok", }
 }
 
+label! {
+    /// The files that keep the state.
+    StateFile { Journal => "journal", Snapshot => "snapshot", }
+}
+
 impl Stage {
     /// The step by its name in the policy protocol (`protocol_state`), in any case.
     pub fn of_protocol_state(state: &str) -> Self {

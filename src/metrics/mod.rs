@@ -20,6 +20,7 @@ pub use labels::Interface;
 pub use labels::Mode;
 pub use labels::Reload;
 pub use labels::Stage;
+pub use labels::StateFile;
 pub use labels::Verdict;
 
 use catalogue as table;
@@ -46,6 +47,7 @@ const INTERFACES: usize = Interface::ALL.len();
 const STAGES: usize = Stage::ALL.len();
 const ACTIONS: usize = Action::ALL.len();
 const VERDICTS: usize = Verdict::ALL.len();
+const STATE_FILES: usize = StateFile::ALL.len();
 const DIRECTIONS: usize = Direction::ALL.len();
 
 type ByVerdict = [[AtomicU64; DIRECTIONS]; VERDICTS];
@@ -63,6 +65,11 @@ pub struct Metrics {
     connections: [AtomicI64; INTERFACES],
     accepted: [AtomicU64; INTERFACES],
     log_dropped: AtomicU64,
+    /// None: there is no folder for the state.
+    state_timestamp: Mutex<Option<f64>>,
+    state_bytes: [AtomicU64; STATE_FILES],
+    state_durations: [DurationHistogram; STATE_FILES],
+    state_failures: AtomicU64,
     config_successful: AtomicI64,
     config_timestamp: Mutex<f64>,
     start_timestamp: f64,
@@ -103,6 +110,10 @@ impl Metrics {
             connections: Default::default(),
             accepted: Default::default(),
             log_dropped: AtomicU64::default(),
+            state_timestamp: Mutex::default(),
+            state_bytes: Default::default(),
+            state_durations: Default::default(),
+            state_failures: AtomicU64::default(),
             config_successful: AtomicI64::default(),
             config_timestamp: Mutex::default(),
             start_timestamp: started.as_millisecond() as f64 / 1000.0,
@@ -155,6 +166,21 @@ impl Metrics {
 
     pub fn set_log_lines_dropped(&self, total: u64) {
         self.log_dropped.store(total, Relaxed);
+    }
+
+    /// What is remembered is kept in a folder, which at this time has all of it.
+    pub fn state_kept(&self, at: jiff::Timestamp) {
+        *self.state_timestamp.lock() = Some(at.as_millisecond() as f64 / 1000.0);
+    }
+
+    /// So much was written of it, which took so long.
+    pub fn state_written(&self, file: StateFile, bytes: u64, took: Duration) {
+        self.state_bytes[file.index()].fetch_add(bytes, Relaxed);
+        self.state_durations[file.index()].observe(took);
+    }
+
+    pub fn state_failed(&self) {
+        self.state_failures.fetch_add(1, Relaxed);
     }
 
     /// A policy was loaded at this time, or could not be.
@@ -314,6 +340,7 @@ impl Collector for Metrics {
         self.encode_listeners(out)?;
         self.encode_tables(out)?;
         self.encode_lists(out)?;
+        self.encode_state(out)?;
         let successful = self.config_successful.load(Relaxed);
         single(out, &table::CONFIG_SUCCESSFUL, successful as f64)?;
         single(out, &table::CONFIG_TIMESTAMP, *self.config_timestamp.lock())?;
@@ -394,6 +421,25 @@ impl Metrics {
         family(out, &table::TABLE_EVICTIONS, |series| {
             tables.iter().try_for_each(|(name, sizes)| series.counter(&[name], sizes.evictions))
         })
+    }
+
+    fn encode_state(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let timestamp = *self.state_timestamp.lock();
+        family(out, &table::STATE_TIMESTAMP, |series| match timestamp {
+            Some(seconds) => series.labelled(&[], |encoder| encoder.encode_gauge(&seconds)),
+            None => Ok(()),
+        })?;
+        family(out, &table::STATE_BYTES, |series| {
+            let bytes = |file: &StateFile| self.state_bytes[file.index()].load(Relaxed);
+            StateFile::ALL.iter().try_for_each(|file| series.counter(&[file.word()], bytes(file)))
+        })?;
+        family(out, &table::STATE_DURATION, |series| {
+            StateFile::ALL.iter().try_for_each(|file| {
+                let histogram = &self.state_durations[file.index()];
+                series.labelled(&[file.word()], |encoder| histogram.encode(encoder))
+            })
+        })?;
+        family(out, &table::STATE_FAILURES, |series| series.counter(&[], self.state_failures.load(Relaxed)))
     }
 
     fn encode_lists(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -24,6 +24,7 @@ fn busy() -> Arc<Metrics> {
     metrics.load_lists(["vips".to_owned()]);
     metrics.set_table("sessions", Table { entries: 1, capacity: 2, evictions: 3 });
     metrics.set_protocol_errors(Interface::Policy, "nul", 1);
+    metrics.state_kept(jiff::Timestamp::UNIX_EPOCH);
     metrics
 }
 
@@ -40,7 +41,14 @@ fn counting_shows() {
     metrics.set_protocol_errors(Interface::Policy, "nul", 7);
     metrics.set_table("sessions", Table { entries: 10, capacity: 20, evictions: 1 });
     metrics.set_log_lines_dropped(6);
+    metrics.state_kept(jiff::Timestamp::from_second(1_700_000_100).unwrap());
+    metrics.state_written(StateFile::Journal, 64, Duration::from_millis(30));
+    metrics.state_failed();
     for line in [
+        "gatepost_state_snapshot_timestamp_seconds 1700000100.0",
+        "gatepost_state_written_bytes_total{file=\"journal\"} 64",
+        "gatepost_state_write_duration_seconds_bucket{le=\"0.05\",file=\"journal\"} 1",
+        "gatepost_state_write_failures_total 1",
         "gatepost_requests_total{interface=\"policy\",stage=\"rcpt\",action=\"reject\"} 1",
         "gatepost_request_duration_seconds_sum{interface=\"policy\"} 0.003",
         "gatepost_request_duration_seconds_count{interface=\"policy\"} 1",

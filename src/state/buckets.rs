@@ -12,6 +12,7 @@ use super::Question;
 use super::Stats;
 use super::clock::Nanos;
 use super::holds::Part;
+use super::keep::SetBack;
 use super::limits::Limits;
 use super::plain::Uses;
 use super::shard::KeyRef;
@@ -44,6 +45,8 @@ pub(super) struct Table {
     hasher: RandomState,
     coarse_answers: AtomicU64,
     capacity: usize,
+    /// What the operator has set back; see `keep`.
+    pub(super) set_back: SetBack,
 }
 
 /// The shards of a batch, locked by rising number, and the coarse table after them.
@@ -79,6 +82,7 @@ impl Table {
             hasher,
             coarse_answers: AtomicU64::new(0),
             capacity: max_keys,
+            set_back: SetBack::default(),
         }
     }
 
@@ -88,6 +92,10 @@ impl Table {
 
     pub(super) fn shards(&self) -> &[Mutex<Shard>] {
         &self.shards
+    }
+
+    pub(super) fn coarse(&self) -> &Mutex<Shard> {
+        &self.coarse
     }
 
     pub(super) fn hasher(&self) -> &RandomState {
@@ -135,8 +143,7 @@ impl Table {
         let (number, key) = self.locate(question);
         let mut shard = self.shards[number].lock();
         let at = shard.find(key).or_else(|| shard.make(key, question.limits, &[], now))?;
-        let slot = shard.get_mut(at)?;
-        Some(slot.uses.admit(question, slot.held, now))
+        shard.admit(at, question, now)
     }
 
     pub(super) fn charge(&self, charges: &[Charge<'_>], now: Nanos) {
@@ -254,12 +261,12 @@ impl Locked<'_> {
     }
 
     /// The answers, and whether all is to be charged.
-    fn weigh(&mut self, batch: &Batch<'_>, now: Nanos) -> (Answers, bool) {
+    fn weigh(&self, batch: &Batch<'_>, now: Nanos) -> (Answers, bool) {
         let mut answers = Answers::with_capacity(batch.questions.len());
         let mut fit = true;
         for (at, (question, place)) in batch.questions.iter().zip(&batch.places).enumerate() {
             let ahead = batch.ahead(at);
-            let answer = match self.slot(*place) {
+            let answer = match self.look(*place) {
                 Some(slot) => {
                     let ahead = ahead.saturating_add(slot.held);
                     slot.uses.weigh(question.limits, question.n, ahead, now)
@@ -288,12 +295,21 @@ impl Locked<'_> {
             let (place, limits, n) = batch.due(at)?;
             let slot = self.slot(place)?;
             let n = n.min(u64::MAX - slot.held);
+            slot.uses.expect(&limits, now);
             slot.held += n;
             (n > 0).then_some(Part { place, limits: limits.into_owned(), n, since: now })
         };
         (0..batch.questions.len()).map(&mut hold).collect()
     }
 
+    fn look(&self, place: Place) -> Option<&Slot> {
+        match place {
+            Place::Coarse(at) => self.coarse.as_ref()?.get(at),
+            Place::Own(number, at) => self.shards.iter().find(|(own, _)| *own == number)?.1.get(at),
+        }
+    }
+
+    /// To change it.
     fn slot(&mut self, place: Place) -> Option<&mut Slot> {
         match place {
             Place::Coarse(at) => self.coarse.as_mut()?.get_mut(at),

@@ -35,6 +35,33 @@ impl Clock {
     }
 }
 
+/// What all clocks said at one moment: what is kept in a file tells by it how long ago
+/// that was, to another process.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Reading {
+    /// The time that buckets live by.
+    pub nanos: Nanos,
+    /// Nanoseconds since the Unix epoch, as the wall clock has it now.
+    pub wall: u64,
+    /// Nanoseconds since the machine was started; nobody sets this clock.
+    pub uptime: u64,
+    /// Which start of the machine that was; zero if that is not known.
+    pub boot: u128,
+}
+
+impl Reading {
+    /// How much later this is than an earlier one. Since the same start of the machine
+    /// the wall clock is not asked, so that setting it frees nobody and locks nobody out;
+    /// else, if it says that less than nothing passed, nothing did.
+    pub(super) fn since(&self, earlier: &Self) -> Nanos {
+        let same_boot = self.boot != 0 && self.boot == earlier.boot;
+        match self.uptime.checked_sub(earlier.uptime).filter(|_| same_boot) {
+            Some(passed) => passed,
+            None => self.wall.saturating_sub(earlier.wall),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +73,25 @@ mod tests {
         assert_eq!(clock.now(), 1_000_000_000_000);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert_eq!(clock.now(), 1_060_000_000_000);
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_is_not_believed() {
+        let at = |wall, uptime, boot| Reading { nanos: 0, wall, uptime, boot };
+        for (earlier, later, passed) in [
+            (at(1_000, 10, 1), at(1_050, 60, 1), 50),
+            // Set forward, and back, while the machine ran on.
+            (at(1_000, 10, 1), at(9_000, 60, 1), 50),
+            (at(1_000, 10, 1), at(5, 60, 1), 50),
+            // Another start of it, or none that is known.
+            (at(1_000, 10, 1), at(1_500, 60, 2), 500),
+            (at(1_000, 10, 1), at(5, 60, 2), 0),
+            (at(1_000, 10, 0), at(1_500, 60, 0), 500),
+            // A container's that began anew.
+            (at(1_000, 100, 1), at(1_500, 60, 1), 500),
+        ] {
+            assert_eq!(later.since(&earlier), passed, "{earlier:?} {later:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

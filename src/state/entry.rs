@@ -10,6 +10,8 @@
 
 use super::Answer;
 use super::clock::Nanos;
+use super::keep::Input;
+use super::keep::Output;
 use super::limits::Cells;
 use super::limits::Limits;
 use super::limits::MAX_WINDOWS;
@@ -24,6 +26,9 @@ use std::time::Duration;
 /// The present limits and as many other windows; of these the oldest goes first. What
 /// one request asks for is kept even if it is more: that is as many as rules say.
 const MAX_KEPT: usize = 2 * MAX_WINDOWS;
+
+/// So many windows of one key are written and read: rules that say more are made up.
+const MAX_WRITTEN: usize = 2 * MAX_KEPT;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
@@ -115,6 +120,65 @@ impl Entry {
             }
             kept.held.charge(&kept.window, n, now);
         }
+    }
+
+    /// As if nothing had been counted; what is promised may still be charged.
+    pub(super) fn clear(&mut self) {
+        for kept in &mut self.kept {
+            kept.held = Held::start(&kept.window, 0, kept.asked);
+        }
+    }
+
+    /// Counts `n` in all windows that are kept, and forgets none.
+    pub(super) fn charge_kept(&mut self, n: u64, now: Nanos) {
+        for kept in &mut self.kept {
+            kept.held.charge(&kept.window, n, now.max(kept.asked));
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Output) {
+        // The newest stand last.
+        let kept = &self.kept[self.kept.len().saturating_sub(MAX_WRITTEN)..];
+        out.number(kept.len() as u64);
+        for kept in kept {
+            kept.window.write(out);
+            out.time(kept.asked);
+            match &kept.held {
+                Held::Strict(passed) => passed.write(out),
+                Held::Tokens(arrival) => out.coming(*arrival),
+            }
+        }
+    }
+
+    /// What was written; nobody is kept out for longer than a full bucket takes.
+    pub(super) fn read(from: &mut Input<'_>, now: Nanos) -> Option<Self> {
+        let count = usize::try_from(from.number()?).ok().filter(|count| *count <= MAX_WRITTEN)?;
+        let mut kept: Vec<Kept> = Vec::new();
+        for _ in 0..count {
+            let (window, asked) = (Window::read(from)?, from.time()?.min(now));
+            let held = match window.strict {
+                true => Held::Strict(Box::new(Passed::read(from, now)?)),
+                false => {
+                    let latest = now.saturating_add(Cells::of(&window).refill);
+                    Held::Tokens(from.coming()?.min(latest))
+                }
+            };
+            if kept.iter().any(|other| other.window == window) {
+                return None;
+            }
+            kept.push(Kept { window, held, asked });
+        }
+        Some(Self { kept })
+    }
+
+    /// Whether it keeps all windows of these limits.
+    pub(super) fn knows(&self, limits: &Limits) -> bool {
+        limits.windows().iter().all(|window| self.held(window).is_some())
+    }
+
+    /// All windows that are kept.
+    pub(super) fn all_windows(&self) -> Vec<Window> {
+        self.kept.iter().map(|kept| kept.window).collect()
     }
 
     /// How near its limits the key is: the fullest window decides.

@@ -3,6 +3,8 @@
 //! Read from rules and from table files, never from mail. What is read here is
 //! sound: no arithmetic on it in this module's siblings can overflow.
 
+use super::keep::Input;
+use super::keep::Output;
 use crate::quantity::parse_duration;
 use crate::quantity::parse_size;
 use crate::quantity::show_duration;
@@ -28,6 +30,11 @@ const SHORTEST_CELL: u128 = 1_000;
 /// What one cell may hold: 1, Ki, Mi, Gi or Ti.
 const GRAINS: [u64; 5] = [1, 1 << 10, 1 << 20, 1 << 30, 1 << 40];
 
+/// How a window says in a file what it is.
+const PLAIN: u64 = 0;
+const BURST: u64 = 1;
+const STRICT: u64 = 2;
+
 /// One to [`MAX_WINDOWS`] windows, all of which must have room. A clone is the same
 /// one again: each key in the table points at the limits it was charged under.
 #[derive(Clone)]
@@ -46,7 +53,7 @@ struct Windows {
 /// Plain: a bucket of `allowed`, refilled evenly over `period`. With `burst`: a
 /// bucket of that size, refilled at the same rate. With `strict`: never more than
 /// `allowed` in any stretch of time as long as `period`.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Window {
     pub allowed: u64,
     pub period: Duration,
@@ -116,7 +123,7 @@ impl Limits {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    fn of(windows: Vec<Window>) -> Self {
+    pub(super) fn of(windows: Vec<Window>) -> Self {
         let cells = windows.iter().map(Cells::of).collect();
         let is_new = |(at, window): (usize, &Window)| !windows.iter().take(at).any(|other| other == window);
         let is_plain = windows.len() <= PLAIN_WINDOWS
@@ -176,6 +183,39 @@ impl Window {
 
     pub(super) fn period_nanos(&self) -> u64 {
         u64::try_from(self.period.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn write(&self, out: &mut Output) {
+        out.number(self.allowed);
+        // Nearly all are whole seconds.
+        match self.period.subsec_nanos() {
+            0 => out.number(self.period.as_secs() << 1),
+            _ => out.number(self.period_nanos() << 1 | 1),
+        }
+        match self.burst {
+            Some(burst) => {
+                out.number(BURST);
+                out.number(burst);
+            }
+            None => out.number(if self.strict { STRICT } else { PLAIN }),
+        }
+    }
+
+    /// What was written, if it is as sound as what operators write.
+    pub(super) fn read(from: &mut Input<'_>) -> Option<Self> {
+        let (allowed, period) = (from.number()?, from.number()?);
+        let period = match period & 1 {
+            0 => Duration::from_secs(period >> 1),
+            _ => Duration::from_nanos(period >> 1),
+        };
+        let (burst, strict) = match from.number()? {
+            PLAIN => (None, false),
+            BURST => (Some(from.number()?), false),
+            STRICT => (None, true),
+            _ => return None,
+        };
+        let window = Self { allowed, period, burst, strict };
+        window.sound().is_ok().then_some(window)
     }
 
     fn from_words(words: &[&str]) -> Result<Self, String> {

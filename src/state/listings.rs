@@ -6,9 +6,10 @@
 //! refused and counted.
 
 use super::clock::Nanos;
-use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use parking_lot::MutexGuard;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Keys at most; some 20 MiB with usual ones.
@@ -18,10 +19,14 @@ pub const MAX_LISTED_KEYS: usize = 100_000;
 pub const LONGEST_LISTING: Duration = Duration::from_secs(366 * 86_400);
 
 /// The longest mail address (RFC 5321, 4.5.3.1) and something before it.
-const MAX_KEY_BYTES: usize = 384;
+pub(super) const MAX_KEY_BYTES: usize = 384;
 
 /// Reasons are words of rules, of which few name one key.
-const MAX_REASONS: usize = 32;
+pub(super) const MAX_REASONS: usize = 32;
+
+/// All keys that there may be, and as many that the operator took off, one by one,
+/// between two writings. Beyond, such a one may be back after a restart.
+const MAX_CHANGED: usize = 2 * MAX_LISTED_KEYS;
 
 /// A key's listing for one reason.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,7 +43,7 @@ pub struct Listing {
     /// How often it began anew within the memory of repeats.
     pub times: u32,
     /// Until when a repeat is remembered.
-    forget_at: Nanos,
+    pub(super) forget_at: Nanos,
 }
 
 /// A listing to be made.
@@ -56,8 +61,17 @@ pub struct NewListing<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Listings {
-    keys: Mutex<HashMap<Box<str>, Vec<Listing>, RandomState>>,
+    table: Mutex<Keys>,
     capacity: usize,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// In order, so that a file can be written a few at a time.
+    pub keys: BTreeMap<Box<str>, Vec<Listing>>,
+    /// What has changed since it was last written to a file, if there is one. What is
+    /// only over is not among it: that shows by its times.
+    pub changed: Option<BTreeSet<Box<str>>>,
 }
 
 impl Listing {
@@ -73,7 +87,7 @@ impl Listing {
 
 impl Listings {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { keys: Mutex::default(), capacity }
+        Self { table: Mutex::default(), capacity }
     }
 
     /// Lists a key, or keeps it listed for longer; false when there is no room.
@@ -81,17 +95,13 @@ impl Listings {
         let Some(longest) = new.periods.iter().max().copied() else {
             return false;
         };
-        let mut keys = self.keys.lock();
+        let mut table = self.table.lock();
         let key = cut(new.key);
-        if !keys.contains_key(key) {
-            if keys.len() >= self.capacity {
-                forget(&mut keys, now);
-            }
-            if keys.len() >= self.capacity {
-                return false;
-            }
+        if !table.has_room(key, self.capacity, now) {
+            return false;
         }
-        let listings = keys.entry(key.into()).or_default();
+        table.note(key);
+        let listings = table.keys.entry(key.into()).or_default();
         listings.retain(|listing| listing.is_remembered(now));
         if !listings.iter().any(|listing| listing.reason == new.reason) {
             if listings.len() >= MAX_REASONS {
@@ -127,16 +137,19 @@ impl Listings {
 
     /// All that a key is listed for.
     pub(super) fn of(&self, key: &str, now: Nanos) -> Vec<Listing> {
-        let keys = self.keys.lock();
-        let listings = keys.get(cut(key)).map(Vec::as_slice).unwrap_or_default();
+        let table = self.table.lock();
+        let listings = table.keys.get(cut(key)).map(Vec::as_slice).unwrap_or_default();
         listings.iter().filter(|listing| listing.holds(true, now)).cloned().collect()
     }
 
     /// Takes a key off its lists, or one of them; how many listings went. Repeats are
     /// forgotten with them.
     pub(super) fn remove(&self, key: &str, reason: Option<&str>, now: Nanos) -> usize {
-        let mut keys = self.keys.lock();
-        let Some(listings) = keys.get_mut(cut(key)) else {
+        let (mut table, key) = (self.table.lock(), cut(key));
+        if table.keys.contains_key(key) {
+            table.note(key);
+        }
+        let Some(listings) = table.keys.get_mut(key) else {
             return 0;
         };
         let is_meant = |listing: &Listing| reason.is_none_or(|reason| listing.reason == reason);
@@ -147,23 +160,44 @@ impl Listings {
 
     /// Everything that is listed, by key.
     pub(super) fn all(&self, now: Nanos) -> Vec<(String, Listing)> {
-        let keys = self.keys.lock();
-        let each = keys.iter().flat_map(|(key, listings)| listings.iter().map(move |listing| (key, listing)));
+        let table = self.table.lock();
+        let each =
+            table.keys.iter().flat_map(|(key, listings)| listings.iter().map(move |listing| (key, listing)));
         let holding = each.filter(|(_, listing)| listing.holds(true, now));
         let mut all: Vec<_> = holding.map(|(key, listing)| (key.to_string(), listing.clone())).collect();
-        drop(keys);
+        drop(table);
         all.sort_by(|(one, a), (other, b)| (one, &a.reason).cmp(&(other, &b.reason)));
         all
     }
 
     /// Forgets what is over and no repeat of which would count.
     pub(super) fn sweep(&self, now: Nanos) {
-        forget(&mut self.keys.lock(), now);
+        self.table.lock().forget(now);
+    }
+
+    /// Puts in what a file has of a key, instead of what there was; false if there is no
+    /// room for it.
+    pub(super) fn put(&self, key: &str, mut listings: Vec<Listing>, now: Nanos) -> bool {
+        listings.retain(|listing| listing.is_remembered(now));
+        let mut table = self.table.lock();
+        if listings.is_empty() {
+            table.keys.remove(key);
+            return true;
+        }
+        let has_room = table.has_room(key, self.capacity, now);
+        if has_room {
+            table.keys.insert(key.into(), listings);
+        }
+        has_room
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Keys> {
+        self.table.lock()
     }
 
     /// How many keys there are, listed or remembered.
     pub(super) fn len(&self) -> usize {
-        self.keys.lock().len()
+        self.table.lock().keys.len()
     }
 }
 
@@ -173,11 +207,28 @@ impl Listing {
     }
 }
 
-fn forget(keys: &mut HashMap<Box<str>, Vec<Listing>, RandomState>, now: Nanos) {
-    keys.retain(|_, listings| {
-        listings.retain(|listing| listing.is_remembered(now));
-        !listings.is_empty()
-    });
+impl Keys {
+    /// Whether a key is there, or may come.
+    fn has_room(&mut self, key: &str, capacity: usize, now: Nanos) -> bool {
+        if self.keys.len() >= capacity && !self.keys.contains_key(key) {
+            self.forget(now);
+        }
+        self.keys.len() < capacity || self.keys.contains_key(key)
+    }
+
+    /// That it changes.
+    fn note(&mut self, key: &str) {
+        if let Some(changed) = self.changed.as_mut().filter(|changed| changed.len() < MAX_CHANGED) {
+            changed.insert(key.into());
+        }
+    }
+
+    fn forget(&mut self, now: Nanos) {
+        self.keys.retain(|_, listings| {
+            listings.retain(|listing| listing.is_remembered(now));
+            !listings.is_empty()
+        });
+    }
 }
 
 fn after(start: Nanos, period: Duration) -> Nanos {

@@ -15,6 +15,9 @@
 //! Beside limits: timed listings (`listings`), how many different values a key has
 //! shown (`distinct`), and who has come back (`greylist`), each with bounds of its own.
 //!
+//! With a folder limits and listings outlive the process; what is reserved counts as
+//! charged then (`keep`).
+//!
 //! Lock order: the shards of a batch by rising number, then the coarse table; those of
 //! the reservations and of each other kind alone. No lock is held across an await.
 
@@ -24,6 +27,7 @@ mod distinct;
 mod entry;
 mod greylist;
 mod holds;
+mod keep;
 mod limits;
 mod listings;
 mod memory;
@@ -42,6 +46,7 @@ mod weigh;
 
 pub use clock::Clock;
 pub use clock::Nanos;
+pub use clock::Reading;
 pub use distinct::MAX_DISTINCT_KEYS;
 pub use distinct::SavedKey;
 pub use distinct::Showing;
@@ -55,6 +60,11 @@ pub use greylist::SavedAttempt;
 pub use greylist::Standing;
 pub use greylist::Terms;
 pub use holds::Hold;
+pub use keep::Event;
+pub use keep::Keeper;
+pub use keep::Loaded;
+pub use keep::Turned;
+pub use keep::Written;
 pub use limits::Limits;
 pub use limits::MAX_WINDOWS;
 pub use limits::Window;

@@ -6,8 +6,11 @@ use super::Question;
 use super::clock::Nanos;
 use super::entry::Entry;
 use super::entry::UNLIMITED;
+use super::keep::Input;
+use super::keep::Output;
 use super::limits::Limits;
 use super::limits::PLAIN_WINDOWS;
+use super::limits::Window;
 use super::shown::WindowUse;
 use super::weigh;
 use super::weigh::Weighed;
@@ -97,8 +100,52 @@ impl Uses {
     pub(super) fn clear(&mut self) {
         match self {
             Self::Plain(plain) => plain.arrivals = [0; PLAIN_WINDOWS],
-            Self::Mixed(entry) => **entry = Entry::default(),
+            Self::Mixed(entry) => entry.clear(),
         }
+    }
+
+    /// Prepares for a promise under these limits, so that a file knows where to charge
+    /// it: a key that has used nothing keeps their windows.
+    pub(super) fn expect(&mut self, limits: &Limits, now: Nanos) {
+        let is_known = match self {
+            Self::Plain(plain) => plain.is_under(limits),
+            Self::Mixed(entry) => entry.knows(limits),
+        };
+        if !is_known && self.load(now) == 0 {
+            self.charge(limits, 0, now);
+        }
+    }
+
+    pub(super) fn write(&self, out: &mut Output) {
+        match self {
+            Self::Plain(plain) => plain.write(out),
+            Self::Mixed(entry) => entry.write(out),
+        }
+    }
+
+    /// Counts `n` in all windows that are kept.
+    pub(super) fn charge_kept(&mut self, n: u64, now: Nanos) {
+        match self {
+            Self::Plain(plain) => plain.charge(n, now),
+            Self::Mixed(entry) => entry.charge_kept(n, now),
+        }
+    }
+
+    /// What was written. Keys with the same windows share their `limits`.
+    pub(super) fn read(
+        from: &mut Input<'_>,
+        now: Nanos,
+        limits: impl FnOnce(Vec<Window>) -> Limits,
+    ) -> Option<Self> {
+        let entry = Entry::read(from, now)?;
+        let windows = entry.all_windows();
+        if windows.len() <= PLAIN_WINDOWS && !windows.is_empty() {
+            let limits = limits(windows);
+            if let Some((arrivals, asked)) = entry.as_tokens(&limits) {
+                return Some(Self::Plain(Plain { limits, asked, arrivals }));
+            }
+        }
+        Some(Self::Mixed(Box::new(entry)))
     }
 
     /// How near its limits the key is: 0 when nothing is used, [`weigh::LIMITED`] or
@@ -150,6 +197,16 @@ impl Plain {
             weigh::load(window, weigh::used(window, cells, *arrival, now))
         };
         self.limits.in_cells().zip(&self.arrivals).map(of).max().unwrap_or(0)
+    }
+
+    /// As [`Entry::write`] writes the same.
+    fn write(&self, out: &mut Output) {
+        out.number(self.limits.windows().len() as u64);
+        for (window, arrival) in self.limits.windows().iter().zip(&self.arrivals) {
+            window.write(out);
+            out.time(self.asked);
+            out.coming(*arrival);
+        }
     }
 
     fn to_entry(&self) -> Entry {

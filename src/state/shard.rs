@@ -5,6 +5,7 @@
 //! then the one that has used least of a few; never one that is at a limit, else a
 //! flood of invented keys would free it.
 
+use super::Answer;
 use super::Question;
 use super::clock::Nanos;
 use super::limits::Limits;
@@ -19,10 +20,13 @@ use std::hash::Hasher;
 
 /// The longest mail address (RFC 5321, 4.5.3.1) and something before it. What is
 /// longer is cut: such keys share a bucket if they begin alike.
-const MAX_KEY_BYTES: usize = 384;
+pub(super) const MAX_KEY_BYTES: usize = 384;
 
 /// How many keys are looked at to find one that may go.
 const SAMPLE: u32 = 16;
+
+/// How often so many are looked at for a key that a file has.
+const LOOKS: u32 = 8;
 
 /// How many keys each new one looks at to clear away what is idle: above one, so
 /// that clearing keeps ahead of growing.
@@ -83,8 +87,56 @@ impl Shard {
         self.slots.get(at)
     }
 
+    /// To change it: what it becomes is written to a file, if there is one.
     pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut Slot> {
+        self.slots.mark(at);
         self.slots.get_mut(at)
+    }
+
+    /// As [`Uses::admit`]; a refusal changes nothing that would have to be written.
+    pub(super) fn admit(&mut self, at: u32, question: &Question<'_>, now: Nanos) -> Option<Answer> {
+        let slot = self.slots.get_mut(at)?;
+        let answer = slot.uses.admit(question, slot.held, now);
+        if answer.allowed || !question.must_fit {
+            self.slots.mark(at);
+        }
+        Some(answer)
+    }
+
+    /// The places of one word of marks that have changed, each told once.
+    pub(super) fn take_marks(&mut self, word: u32) -> impl Iterator<Item = u32> + use<> {
+        self.slots.take_marks(word)
+    }
+
+    /// All words of marks are below this.
+    pub(super) fn words(&self) -> u32 {
+        self.slots.words()
+    }
+
+    /// Puts in what a file has of a key. Where: nowhere if it has used nothing; None if
+    /// there is no room for it.
+    pub(super) fn restore(&mut self, key: KeyRef<'_>, uses: Uses, now: Nanos) -> Option<Option<u32>> {
+        if let Some(at) = self.find(key) {
+            if let Some(slot) = self.slots.get_mut(at) {
+                slot.uses = uses;
+            }
+            return Some(Some(at));
+        }
+        if uses.load(now) == 0 {
+            return Some(None);
+        }
+        // There is time to look farther than a request does.
+        (0..LOOKS).any(|_| self.make_room(&[], now)).then(|| Some(self.add(key, uses)))
+    }
+
+    /// From now on changes are noted, or no more; none is noted yet.
+    pub(super) fn watch(&mut self, is_watched: bool) {
+        self.slots.watch(is_watched);
+    }
+
+    /// Notes that it has changed.
+    pub(super) fn mark(&mut self, at: u32) {
+        self.slots.mark(at);
     }
 
     /// Makes a place for a key that has none, unless there is no room for it. The
@@ -97,13 +149,20 @@ impl Shard {
         now: Nanos,
     ) -> Option<u32> {
         self.sweep(spare, now);
-        if self.len() >= self.max_keys {
-            let (victim, load) = self.victim(spare, now)?;
-            self.forget(victim);
-            self.hand = self.hand.saturating_add(SAMPLE);
-            *(if load == 0 { &mut self.expired } else { &mut self.evicted }) += 1;
+        self.make_room(spare, now).then(|| self.add(key, Uses::none(limits)))
+    }
+
+    fn make_room(&mut self, spare: &[u32], now: Nanos) -> bool {
+        if self.len() < self.max_keys {
+            return true;
         }
-        Some(self.add(key, limits))
+        let Some((victim, load)) = self.victim(spare, now) else {
+            return false;
+        };
+        self.forget(victim);
+        self.hand = self.hand.saturating_add(SAMPLE);
+        *(if load == 0 { &mut self.expired } else { &mut self.evicted }) += 1;
+        true
     }
 
     /// The place that a question's network shares, if there is one.
@@ -121,11 +180,11 @@ impl Shard {
         let key = KeyRef::coarse(question, &self.hasher);
         let network = self.find(key).or_else(|| self.make(key, question.limits, spare, now));
         let rest = KeyRef::rest(question, &self.hasher);
-        network.or_else(|| self.find(rest)).unwrap_or_else(|| self.add(rest, question.limits))
+        network.or_else(|| self.find(rest)).unwrap_or_else(|| self.add(rest, Uses::none(question.limits)))
     }
 
-    fn add(&mut self, key: KeyRef<'_>, limits: &Limits) -> u32 {
-        let at = self.slots.insert(Slot::new(key.bucket, key.text, Uses::none(limits)));
+    fn add(&mut self, key: KeyRef<'_>, uses: Uses) -> u32 {
+        let at = self.slots.insert(Slot::new(key.bucket, key.text, uses));
         let mark = Mark { hash: key.mark(), at };
         self.index.insert_unique(spread(mark.hash), mark, |mark| spread(mark.hash));
         at
@@ -140,7 +199,9 @@ impl Shard {
         for _ in 0..SWEEP.min(self.slots.end()) {
             self.hand = if self.hand < self.slots.end() { self.hand } else { 0 };
             let slot = self.slots.get(self.hand);
-            if slot.is_some_and(|slot| slot.load(now) == 0) && !spare.contains(&self.hand) {
+            // What is written of it may be more: first that it is not.
+            let may_go = !self.slots.is_marked(self.hand) && !spare.contains(&self.hand);
+            if may_go && slot.is_some_and(|slot| slot.load(now) == 0) {
                 self.forget(self.hand);
                 self.expired += 1;
             }
@@ -193,6 +254,10 @@ impl<'a> KeyRef<'a> {
     /// The key for all the rest of a bucket.
     pub(super) fn rest(question: &Question<'a>, hasher: &RandomState) -> Self {
         Self::new(question.bucket, "", hasher)
+    }
+
+    pub(super) fn text(&self) -> &'a str {
+        self.text
     }
 
     /// Which of so many shards the key is in: by other bits than its place in it.

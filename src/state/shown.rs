@@ -47,17 +47,20 @@ impl Table {
     }
 
     /// Forgets a key, but for what is reserved of it; in how many buckets it was.
-    pub(super) fn reset(&self, buckets: &[u32], key: &str) -> usize {
+    pub(super) fn reset(&self, buckets: &[u32], text: &str) -> usize {
         let reset = |bucket: &&u32| {
-            let key = KeyRef::of(**bucket, key, self.hasher());
+            let key = KeyRef::of(**bucket, text, self.hasher());
             let mut shard = self.shard_of(&key).lock();
             let Some(at) = shard.find(key) else {
                 return false;
             };
-            shard.get_mut(at).is_some_and(|slot| {
-                slot.uses.clear();
-                true
-            })
+            let Some(slot) = shard.get_mut(at) else {
+                return false;
+            };
+            slot.uses.clear();
+            drop(shard);
+            self.set_back.note(**bucket, text);
+            true
         };
         buckets.iter().filter(reset).count()
     }

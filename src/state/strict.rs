@@ -5,6 +5,8 @@
 //! period, and is never too low.
 
 use super::clock::Nanos;
+use super::keep::Input;
+use super::keep::Output;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -62,6 +64,27 @@ impl Passed {
             until = until.max(stamp.newest.saturating_add(period));
         }
         Some(Duration::from_nanos(until.saturating_sub(now)))
+    }
+
+    pub(super) fn write(&self, out: &mut Output) {
+        out.number(self.stamps.len() as u64);
+        for stamp in &self.stamps {
+            out.time(stamp.newest);
+            out.number(stamp.newest.saturating_sub(stamp.first));
+            out.number(stamp.count);
+        }
+    }
+
+    /// What was written; nothing in it is later than `now`.
+    pub(super) fn read(from: &mut Input<'_>, now: Nanos) -> Option<Self> {
+        let count = usize::try_from(from.number()?).ok().filter(|count| *count <= MAX_STAMPS)?;
+        let mut stamps = VecDeque::new();
+        for _ in 0..count {
+            let newest = from.time()?.min(now);
+            let first = newest.saturating_sub(from.number()?);
+            stamps.push_back(Stamp { first, newest, count: from.number()? });
+        }
+        Some(Self { stamps })
     }
 
     fn live(&self, period: u64, now: Nanos) -> impl Iterator<Item = &Stamp> {

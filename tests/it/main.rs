@@ -40,5 +40,6 @@ mod postfix_tls;
 mod rig;
 mod rig_itself;
 mod startup;
+mod state;
 mod wire_delegation;
 mod wire_joined;

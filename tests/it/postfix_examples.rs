@@ -57,6 +57,7 @@ fn services() -> Option<Services> {
         ("\n2525 inet", format!("\n127.0.0.1:{smarthost} inet")),
         ("192.0.2.0/24", "127.0.0.3/32".to_owned()),
         ("/run/gatepost/", format!("/tmp/gatepost-examples-{reinjection}-")),
+        ("/var/lib/gatepost", "state".to_owned()),
         ("smtpd_tls_security_level=encrypt", "smtpd_tls_security_level=none".to_owned()),
         ("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=no".to_owned()),
         // XCLIENT LOGIN= gives a name, but permit_sasl_authenticated wants a SASL backend.

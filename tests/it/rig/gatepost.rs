@@ -132,6 +132,31 @@ impl Gatepost {
         });
     }
 
+    /// Starts it again with the same files, when it has ended; the log goes on.
+    pub(crate) fn start_again(&mut self) {
+        let log = fs::File::options().append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["serve", "--config"]).arg(self.dir.path().join("gatepost.yaml"));
+        command
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.child = command.spawn().unwrap();
+        self.wait_ready();
+    }
+
+    /// Kills it, so that it can't do one thing more.
+    pub(crate) fn kill(&mut self) {
+        self.signal("KILL");
+        self.wait_exit(Duration::from_secs(10));
+    }
+
+    /// A file or folder beside its configuration.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// The control socket, where `start` made one.
     pub(crate) fn control(&self) -> PathBuf {
         self.dir.path().join("control")
