@@ -55,6 +55,16 @@ impl Reply {
     }
 }
 
+/// Whether a refusal says that there is no such user: RFC 3463, 3.2, and RFC 7505 for a
+/// domain that takes no mail; where codes are temporary or made up, Postfix's words.
+/// An address that is still being verified has 4.1.1, and nobody knows yet.
+pub fn is_of_unknown_user(enhanced: &str, text: &str) -> bool {
+    let words = "user unknown";
+    let says_so =
+        || text.as_bytes().windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()));
+    matches!(enhanced, "5.1.1" | "5.1.10") || says_so()
+}
+
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.code, self.enhanced_code(), self.text)
@@ -222,6 +232,26 @@ mod tests {
         let mut out = Vec::new();
         action.write_to(&mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_unknown_user_is_told_from_other_refusals() {
+        for (enhanced, text, expected) in [
+            ("5.1.1", "Recipient address rejected: undeliverable address", true),
+            ("4.1.1", "Recipient address rejected: User unknown in local recipient table", true),
+            ("5.7.1", "no such person; USER UNKNOWN", true),
+            ("5.1.10", "Recipient address has null MX", true),
+            (
+                "4.1.1",
+                "Recipient address rejected: unverified address: Address verification in progress",
+                false,
+            ),
+            ("5.7.1", "Relay access denied", false),
+            ("5.1.2", "Recipient address rejected: Domain not found", false),
+            ("", "", false),
+        ] {
+            assert_eq!(is_of_unknown_user(enhanced, text), expected, "{enhanced} {text}");
+        }
     }
 
     #[test]

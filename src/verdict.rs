@@ -2,6 +2,7 @@
 //! which rule wanted it.
 
 use crate::reply::Reply;
+use crate::reply::is_of_unknown_user;
 
 /// Something a rule did, in the order of the rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,6 +86,21 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the client hears of it.
+    pub fn is_told(&self) -> bool {
+        !matches!(self, Self::Discard(_))
+    }
+
+    /// Whether it says that there is no such user.
+    pub fn is_of_unknown_user(&self) -> bool {
+        match self {
+            Self::Defer(reply) | Self::DeferIfPermit(reply) | Self::Reject(reply) => {
+                is_of_unknown_user(&reply.enhanced_code(), reply.text())
+            }
+            Self::Discard(_) => false,
+        }
+    }
+
     /// The action's word.
     pub fn word(&self) -> &'static str {
         match self {

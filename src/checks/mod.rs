@@ -196,7 +196,13 @@ pub enum Count {
     Bytes,
     Connections,
     Messages,
+    /// Transactions that were given up before DATA.
+    Probes,
     Recipients,
+    /// Recipients that were refused, by whomever.
+    Refused,
+    /// Of these the ones that don't exist.
+    UnknownUsers,
 }
 
 impl Count {
@@ -205,14 +211,24 @@ impl Count {
             Self::Bytes => "bytes",
             Self::Connections => "connections",
             Self::Messages => "messages",
+            Self::Probes => "probes",
             Self::Recipients => "recipients",
+            Self::Refused => "refused",
+            Self::UnknownUsers => "unknown_users",
         }
+    }
+
+    /// Counted when it happens, whatever becomes of the mail: a rule only looks how
+    /// often it has. All else is counted by the rule that lets it through.
+    pub fn is_event(self) -> bool {
+        matches!(self, Self::Probes | Self::Refused | Self::UnknownUsers)
     }
 
     /// When there begins to be something to count.
     pub fn stage(self) -> Stage {
         match self {
-            Self::Connections => Stage::Connect,
+            // Of events it is earlier mail's that are looked at.
+            Self::Connections | Self::Probes | Self::Refused | Self::UnknownUsers => Stage::Connect,
             Self::Bytes | Self::Messages => Stage::Mail,
             Self::Recipients => Stage::Rcpt,
         }

@@ -1,7 +1,10 @@
 //! # What it does
 //! Matches when a key has used up one of its limits: when this recipient, message
 //! or byte would be one too many. Only what was let through is counted: also above
-//! the limit, where the rule does not refuse.
+//! the limit, where the rule does not refuse. `refused`, `unknown_users` and `probes`
+//! are counted when they happen instead, whatever becomes of the mail: with `25/1h`
+//! it matches once there were 25, until time has worn off one of them; with `25/1h
+//! strict` as long as the last hour has 25.
 //!
 //! # Why
 //! A person seldom writes to 200 strangers an hour; a bot does it in minutes.
@@ -23,17 +26,32 @@
 //!   eight of them. Without a list it is the domain alone. The limits are written as
 //!   the key's, and looked up by the parent's name. All are asked before any is
 //!   charged, and charged together; `{key}` is the one that refuses.
-//! - `count` (default `recipients`): `recipients`, `messages`, `bytes` or
-//!   `connections`. Bytes are those announced at MAIL, and the rest once the size is
+//! - `count` (default `recipients`): `recipients`, `messages`, `bytes`, `connections`,
+//!   `refused`, `unknown_users` or `probes`. Bytes are those announced at MAIL, and the rest once the size is
 //!   known: at END-OF-MESSAGE (`smtpd_end_of_data_restrictions`), or by the milter if
 //!   a rule reads the body. Without the milter a
 //!   client that comes again from the port it had before is taken for the same
 //!   connection, so whoever keeps his port is not counted: `connections` is exact
 //!   only where Postfix also asks the milter.
+//!   - `refused`: recipients that were told 4xx or 5xx, by any rule but this one, by Postfix,
+//!     or by another service; each once in a transaction. Who was refused behind us is told by
+//!     the milter; without it the count at DATA says how many.
+//!   - `unknown_users`: of these the ones with 5.1.1, 5.1.10 or a text with `User unknown`: by a rule,
+//!     or by Postfix, which takes the milter to hear of.
+//!   - `probes`: transactions with an accepted recipient that the client gave up before DATA (RSET, QUIT,
+//!     a new MAIL or EHLO, a lost connection): one each, however many recipients. Other servers that look
+//!     whether a sender exists do so too. With the milter they are known at the next command or the end of the session.
+//!     Without it they are counted only where Postfix asks at DATA (`smtpd_data_restrictions`; known once a mail got
+//!     that far at that port), when the same smtpd asks about something else, or after six to twelve minutes; recipients
+//!     that Postfix refused behind us then look accepted. A mail that `DISCARD` of an access table took looks like a probe.
+//!
+//!   They count for the keys of the rules that ask, if the rest of the rule, its file's head included, holds for that recipient
+//!   or transaction; so they can't be combined with what is known only at `data` or `message`. A probe has no one recipient.
 //! - `bucket` (default: the rule's own): a name; rules that give the same one and
 //!   `count` the same share their counters: what one of them lets through counts
 //!   for all of them, and once, however many of them asked about it.
-//! - `charge` (default `accepted`): with `attempts`, what was refused counts too.
+//! - `charge` (default `accepted`): with `attempts`, what was refused counts too. Not for what is
+//!   counted when it happens.
 //! - `too_large`: a reply such as `"552 5.3.4 {key}: {burst} bytes at once"` for a mail
 //!   that alone is more than the limit could ever allow. It takes the place of the
 //!   rule's `defer`, `defer_if_permit` or `reject`. Without it such a mail is also
@@ -69,6 +87,7 @@ use crate::facts::Fact;
 use crate::facts::Stage;
 use crate::near::did_you_mean;
 use crate::quantity::show_duration;
+use crate::state::Answer;
 use crate::state::Window;
 use crate::values::Loader;
 use crate::yaml::Entry;
@@ -121,6 +140,7 @@ impl Check for Rate {
             (Some(parents), Some(key)) => Some(Parents::parse(parents, key, cx)?),
             _ => None,
         };
+        let fine = fine & count.is_none_or(|count| only_asked(count, node, cx));
         if let (Some(limits), Some(Count::Bytes)) = (&limits, count) {
             below_one_message(limits, limits_at, cx);
             if let (Some(parents), Some(node)) = (&parents, node.get("parents")) {
@@ -170,9 +190,9 @@ impl Check for Rate {
         };
         let told = if told.is_empty() { told } else { format!(" ({told})") };
         match cx.answer {
-            Some((_, Answered::Said(answer))) => format!(
+            Some((question, Answered::Said(answer))) => format!(
                 "{who} has used {} of {} in {}{told}",
-                answer.used,
+                counted(question, answer).used,
                 answer.window.allowed,
                 show_duration(answer.window.period)
             ),
@@ -192,13 +212,19 @@ impl Check for Rate {
         };
         bindings.push(("key".into(), question.key.clone()));
         if let Answered::Said(answer) = answered {
-            bind_answer(answer, bindings);
+            bind_answer(&counted(question, answer), bindings);
             let window = answer.window;
             bindings.push(("burst".into(), window.capacity().to_string()));
             let rate = Window { burst: None, strict: false, ..window };
             bindings.push(("rate".into(), rate.to_string()));
         }
     }
+}
+
+/// What counts against the limit: an event that has not happened does not.
+fn counted(question: &Question, answer: &Answer) -> Answer {
+    let used = if question.count.is_event() { answer.used.saturating_sub(question.n) } else { answer.used };
+    Answer { used, ..*answer }
 }
 
 /// An empty mail has a header of about so many bytes.
@@ -209,6 +235,9 @@ const COUNTS: &[(&str, Count)] = &[
     ("messages", Count::Messages),
     ("bytes", Count::Bytes),
     ("connections", Count::Connections),
+    ("refused", Count::Refused),
+    ("unknown_users", Count::UnknownUsers),
+    ("probes", Count::Probes),
 ];
 
 impl Rate {
@@ -251,10 +280,24 @@ impl Rate {
         let n = match self.count {
             Count::Bytes => cx.facts.number(Fact::Size).or(cx.facts.number(Fact::AnnouncedSize)).unwrap_or(1),
             Count::Recipients if cx.stage >= Stage::Data => cx.facts.recipients.len() as u64,
-            Count::Connections | Count::Messages | Count::Recipients => 1,
+            _ => 1,
         };
         n.max(1)
     }
+}
+
+/// Of events the mail at hand is none, so nothing of it is charged or too large.
+fn only_asked(count: Count, node: &Node, cx: &mut Loader<'_>) -> bool {
+    let idle = ["charge", "too_large"].into_iter().filter_map(|name| Some((name, node.get(name)?)));
+    let idle: Vec<_> = idle.filter(|_| count.is_event()).collect();
+    for (name, node) in &idle {
+        let word = count.word();
+        cx.mistake(
+            node.place,
+            format!("`{name}` is about the mail at hand, which `count: {word}` does not count"),
+        );
+    }
+    idle.is_empty()
 }
 
 /// A bucket into which no mail fits refuses all of it for good.
@@ -382,7 +425,11 @@ mod tests {
         );
         wrong(
             "rate: {key: sender, count: mails, limits: [1/1h]}",
-            &["`mails` is not a count: recipients messages bytes connections"],
+            &["`mails` is not a count: recipients messages bytes connections refused unknown_users probes"],
+        );
+        wrong(
+            "rate: {key: sender, count: probes, limits: [1/1h], charge: attempts}",
+            &["`charge` is about the mail at hand, which `count: probes` does not count"],
         );
     }
 }

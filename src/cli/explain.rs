@@ -287,7 +287,7 @@ impl Explained {
             self.would_count.push(Counted {
                 rule: name(policy, *rule),
                 key: question.key.clone(),
-                what: format!("{:?}", question.count).to_lowercase(),
+                what: question.count.word().to_owned(),
                 number: question.n,
             });
         }

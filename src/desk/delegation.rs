@@ -115,7 +115,13 @@ impl Desk {
             None => {}
         }
         facts.set_direction(usual_direction(&facts, &transaction.active.policy.lists));
+        if stage >= Stage::Data {
+            transaction.had_data = true;
+        }
         if stage == Stage::Data {
+            if !transaction.active.policy.events.is_empty() {
+                self.data_ports.note(&peer.listener, &facts);
+            }
             let accepted = facts.number(Fact::RecipientCount).and_then(|count| usize::try_from(count).ok());
             if let Some(accepted) = accepted.filter(|count| *count < transaction.recipients.len()) {
                 self.settle_count(recall, accepted).await;
@@ -124,6 +130,9 @@ impl Desk {
             // It names one recipient only if there is but one.
             facts.unset(Fact::Recipient);
             facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
+            if let Some(accepted) = accepted {
+                self.count_missing(&facts, accepted, transaction, recall).await;
+            }
         }
         let facts = Arc::new(facts);
         session.connection = Some(Arc::clone(&facts));

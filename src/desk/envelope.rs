@@ -47,6 +47,9 @@ impl Desk {
                 recall.recipients.pop();
             }
         }
+        if stage == Stage::Rcpt && !transaction.active.policy.events.is_empty() {
+            self.count_own_refusal(facts, &decided, transaction, recall).await;
+        }
         if refusal.is_some() || would.is_some() {
             let about = if stage == Stage::Rcpt { About::Recipient } else { About::Message };
             let marks = marks(&decided.known);
@@ -57,7 +60,8 @@ impl Desk {
                 self.settle(recall, Outcome::Refused).await;
             }
             if matches!(refusal, Refusal::Discard(_)) {
-                // It is the whole message that goes.
+                // It is the whole message that goes, and Postfix tells no more of it.
+                transaction.had_data = true;
                 transaction.note(Some(now), None);
             }
             // What a refused recipient would have brought about concerns nobody else.

@@ -12,6 +12,7 @@ use super::MacroNames;
 use super::MilterNeeds;
 use super::Peer;
 use super::envelope::Settled;
+use super::refusals::Rejection;
 use super::report::metric_stage;
 use super::report::ruling;
 use super::session::Session;
@@ -209,8 +210,11 @@ impl MilterSession {
             return MilterAnswer::Continue;
         }
         let answer = if rejected {
-            forget_recipient(&mut session, &recipient);
+            let marks = forget_recipient(&mut session, &recipient);
             self.desk.settle_recipient(&mut session.recall, &recipient).await;
+            let said = |name| macros(name).unwrap_or_default();
+            let why = Rejection { enhanced: said("rcpt_host"), text: said("rcpt_addr") };
+            self.desk.count_rejection(&recipient, &why, marks, &mut session).await;
             MilterAnswer::Continue
         } else {
             self.recipient(&recipient, &mut session).await
@@ -248,6 +252,13 @@ impl MilterSession {
         let began = Instant::now();
         self.view.queue_id(macros);
         self.share().await;
+        if let Some(handle) = &self.handle {
+            let mut session = handle.lock().await;
+            let is_current = self.is_current(&session);
+            if let Some(transaction) = session.transaction.as_mut().filter(|_| is_current) {
+                transaction.had_data = true;
+            }
+        }
         self.answered(Stage::Data, MilterAnswer::Continue, began)
     }
 
@@ -314,6 +325,7 @@ impl MilterSession {
         let Session { recall, transaction: Some(transaction), .. } = session else {
             return Ending::default();
         };
+        transaction.had_data = true;
         let active = Arc::clone(&transaction.active);
         let mut facts = self.facts(&active);
         if let Some(asked) = &transaction.facts {
@@ -521,18 +533,20 @@ fn finished(mut message: Message) -> Message {
 }
 
 /// Postfix refused a recipient, for whatever reason, behind our back or because
-/// we said so.
-fn forget_recipient(session: &mut Session, recipient: &str) {
+/// we said so; what we had found out about him.
+fn forget_recipient(session: &mut Session, recipient: &str) -> Option<[Marks; 2]> {
     let Session { recall, transaction: Some(transaction), .. } = session else {
-        return;
+        return None;
     };
+    let mut marks = None;
     if let Some(at) = transaction.recipients.iter().position(|known| known == recipient) {
         transaction.recipients.remove(at);
         if at < recall.recipients.len() {
-            recall.recipients.remove(at);
+            marks = Some(recall.recipients.remove(at));
         }
     }
     transaction.refuse(recipient);
+    marks
 }
 
 fn refusal_answer(refusal: &Refusal) -> MilterAnswer {

@@ -10,6 +10,7 @@ mod delegation;
 mod envelope;
 mod milter;
 mod outbox;
+mod refusals;
 mod report;
 mod session;
 mod sessions;
@@ -46,6 +47,7 @@ use crate::state::Turned;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use refusals::DataPorts;
 use session::Session;
 use sessions::Key;
 use sessions::Sessions;
@@ -140,6 +142,7 @@ pub struct Parts {
 pub struct Desk {
     active: ArcSwap<Active>,
     sessions: Sessions,
+    data_ports: DataPorts,
     state: State,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -160,6 +163,7 @@ impl Desk {
         Self {
             active: ArcSwap::from_pointee(active),
             sessions: Sessions::default(),
+            data_ports: DataPorts::default(),
             state: parts.state,
             clock: parts.clock,
             metrics: parts.metrics,
@@ -213,6 +217,7 @@ impl Desk {
     /// Ends all sessions, when the daemon stops: mail whose end nobody told is told now.
     pub async fn end_all(&self) {
         for session in self.sessions.drain() {
+            sessions::cut(&session);
             self.end_replaced(&session).await;
         }
     }

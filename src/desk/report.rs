@@ -153,6 +153,7 @@ impl Desk {
         // It was given up before its end: that is known only where a milter hears of it.
         let outcome = if verdict == "aborted" { Outcome::Refused } else { Outcome::Accepted };
         self.settle(&mut session.recall, outcome).await;
+        self.count_probe(session).await;
         self.close_transaction(session, verdict);
     }
 

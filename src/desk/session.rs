@@ -3,8 +3,10 @@
 use super::Active;
 use super::Line;
 use super::outbox::Outbox;
+use super::refusals::Counted;
 use crate::decision::Ruling;
 use crate::engine::Recall;
+use crate::engine::usual_direction;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
@@ -36,6 +38,8 @@ pub(super) struct Session {
     pub transaction: Option<Transaction>,
     /// Whether there ever was one: a milter that comes later is another's.
     pub had_transaction: bool,
+    /// Forgotten before its time: what became of its mail nobody knows.
+    pub is_cut: bool,
 }
 
 impl Session {
@@ -68,6 +72,10 @@ pub(super) struct Transaction {
     pub recipients: Vec<String>,
     /// Refused, by whomever.
     pub refused: Vec<String>,
+    /// Of these, what limits have counted.
+    pub counted: Counted,
+    /// The client went on to DATA, or Postfix told us nothing more of it.
+    pub had_data: bool,
     pub outbox: Outbox,
     /// Of a recipient or the message, the first that is not plain.
     pub ruling: Option<Ruling>,
@@ -111,6 +119,8 @@ impl Transaction {
             hasher: RandomState::default(),
             recipients: Vec::new(),
             refused: Vec::new(),
+            counted: Counted::default(),
+            had_data: false,
             outbox: Outbox::default(),
             ruling: None,
             would: None,
@@ -153,6 +163,22 @@ impl Transaction {
         let recipient = facts.text(Fact::Recipient).filter(|_| stage == Stage::Rcpt);
         let subject = (stage, recipient);
         (self.hasher.hash_one(subject), self.hasher.hash_one(facts.text(Fact::PolicyContext)))
+    }
+
+    pub(super) fn hash_of(&self, recipient: &str) -> u64 {
+        self.hasher.hash_one(recipient)
+    }
+
+    /// What both sides know of it: as delegation asked, else as the milter has it.
+    pub(super) fn seen(&self, milter: Option<&Facts>) -> Facts {
+        let mut facts = self.facts.as_deref().cloned().unwrap_or_default();
+        if let Some(milter) = milter {
+            facts.complete_from(milter);
+        }
+        if !facts.is_known(Fact::Direction) {
+            facts.set_direction(usual_direction(&facts, &self.active.policy.lists));
+        }
+        facts
     }
 
     pub(super) fn accept(&mut self, recipient: &str) -> bool {

@@ -178,6 +178,7 @@ impl Sessions {
         self.insert(&mut shard, hash, (key, session));
         if shard.young.len() > CAPACITY / SHARDS / 2 {
             let pushed_out = shard.turn();
+            pushed_out.iter().for_each(|(_, session)| cut(session));
             self.pushed_out.fetch_add(pushed_out.len() as u64, Ordering::Relaxed);
             gone.extend(pushed_out.into_iter().map(|(_, session)| session));
         }
@@ -240,6 +241,13 @@ impl Sessions {
 
     fn insert(&self, shard: &mut Shard, hash: u64, entry: (Key, Handle)) {
         shard.young.insert_unique(hash, entry, |(key, _)| self.hasher.hash_one(key));
+    }
+}
+
+/// Marks a session that has to go though it may not be over.
+pub(super) fn cut(session: &Handle) {
+    if let Ok(mut session) = session.try_lock() {
+        session.is_cut = true;
     }
 }
 

@@ -204,3 +204,188 @@ async fn a_smtpd_that_asks_about_another_client_has_ended_its_session() {
     assert_eq!(sessions(&desk), 4);
     assert!(matches!(finish(&mut session, "<b@example.com>", HEADER).await.answer, MilterAnswer::Reject(_)));
 }
+
+/// Each refuses once its key has one of what it counts.
+const EVENTS: &str = "
+when: {client_address: 198.51.100.0/24}
+rules:
+  - {name: probed, when: {sender: probed@x.test, rate: {key: client_address, count: probes, limits: [1/1h]}}, then: {defer: 4.7.1 probed}}
+  - {name: refused, when: {sender: refused@x.test, rate: {key: client_address, count: refused, limits: [1/1h]}}, then: {defer: 4.7.1 refused}}
+  - {name: unknown, when: {sender: unknown@x.test, rate: {key: client_address, count: unknown_users, limits: [1/1h]}}, then: {defer: 4.7.1 unknown}}
+  - {name: no, when: {recipient: no@}, then: {reject: 5.7.1 no}}
+  - {name: none, when: {recipient: none@}, then: {reject: 550 5.1.1 none}}
+";
+
+/// What would be refused to this sender now: nothing, if nothing was counted.
+async fn counted(desk: &Desk, sender: &str) -> bool {
+    let peer = peer();
+    let port = format!("{}", 2_000 + desk.next_id().len());
+    let changes = [("sender", sender), ("client_port", &*port), ("instance", "9.9.9.9")];
+    let answer = ask(desk, &peer, &changes).await;
+    ask(
+        desk,
+        &peer,
+        &[
+            ("client_port", &*port),
+            ("instance", "9.9.9.9"),
+            ("protocol_state", "DATA"),
+            ("sender", sender),
+            ("recipient_count", "1"),
+        ],
+    )
+    .await;
+    matches!(answer, PolicyAction::Defer(_))
+}
+
+#[tokio::test]
+async fn what_our_rules_refuse_is_counted_once_a_transaction() {
+    for (sender, recipient, expected) in [
+        ("refused@x.test", "no@example.com", true),
+        ("refused@x.test", "none@example.com", true),
+        ("refused@x.test", "b@example.com", false),
+        ("unknown@x.test", "no@example.com", false),
+        ("unknown@x.test", "none@example.com", true),
+        ("probed@x.test", "none@example.com", false),
+    ] {
+        // Once is not twice: with room for two, the same again is still one.
+        for (limit, asks, expected) in [("1/1h", 1, expected), ("2/1h", 3, false)] {
+            let desk = desk(&EVENTS.replace("1/1h", limit));
+            for _ in 0..asks {
+                let peer = peer();
+                ask(&desk, &peer, &[("sender", sender), ("recipient", recipient)]).await;
+            }
+            assert_eq!(counted(&desk, sender).await, expected, "{sender} {recipient} {limit}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_postfix_refuses_is_told_by_the_milter() {
+    for (sender, code, words, expected) in [
+        ("refused@x.test", "5.7.1", "Relay access denied", true),
+        ("unknown@x.test", "5.7.1", "Relay access denied", false),
+        (
+            "unknown@x.test",
+            "5.1.1",
+            "Recipient address rejected: User unknown in relay recipient table",
+            true,
+        ),
+        ("unknown@x.test", "4.1.1", "unverified address: Address verification in progress", false),
+        ("probed@x.test", "5.1.1", "User unknown", false),
+    ] {
+        let desk = desk(EVENTS);
+        let mut session = milter(&desk, "x.example", "198.51.100.7:1000", &format!("<{sender}>")).await;
+        let peer = peer();
+        // Delegation let him through.
+        ask(&desk, &peer, &[("sender", sender)]).await;
+        let macros = |name: &str| match name {
+            "rcpt_mailer" => Some("error".to_owned()),
+            "rcpt_host" => Some(code.to_owned()),
+            "rcpt_addr" => Some(words.to_owned()),
+            _ => None,
+        };
+        session.rcpt(b"<b@example.com>", &[], &macros).await;
+        session.abort().await;
+        session.close().await;
+        assert_eq!(counted(&desk, sender).await, expected, "{sender} {code} {words}");
+    }
+}
+
+#[tokio::test]
+async fn with_a_milter_every_end_before_data_is_a_probe() {
+    for (data, expected) in [(false, true), (true, false)] {
+        let desk = desk(EVENTS);
+        let mut session = milter(&desk, "x.example", "198.51.100.7:1000", "<probed@x.test>").await;
+        session.rcpt(b"<b@example.com>", &[], &|_| None).await;
+        session.rcpt(b"<c@example.com>", &[], &|_| None).await;
+        if data {
+            session.data(&|_| None).await;
+        }
+        session.abort().await;
+        session.abort().await;
+        session.close().await;
+        assert_eq!(counted(&desk, "probed@x.test").await, expected, "{data}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_milter_a_probe_is_known_where_data_is_asked() {
+    const PROBER: &str = "probed@x.test";
+    for (data_port, port, states, stops, expected) in [
+        (None, "25", &["RCPT"][..], false, false),
+        (Some("587"), "25", &["RCPT"], false, false),
+        (Some("25"), "25", &["RCPT"], false, true),
+        (Some("25"), "25", &["RCPT", "DATA"], false, false),
+        (Some("25"), "25", &["RCPT"], true, false),
+    ] {
+        let desk = desk(EVENTS);
+        if let Some(port) = data_port {
+            let other =
+                [("protocol_state", "DATA"), ("server_port", port), ("client_address", "203.0.113.1")];
+            ask(&desk, &peer(), &other).await;
+        }
+        let prober = peer();
+        for (state, instance) in states.iter().zip(["1b2c.1.1.0", "1b2c.1.1.0"]) {
+            let asked = [
+                ("protocol_state", *state),
+                ("sender", PROBER),
+                ("server_port", port),
+                ("instance", instance),
+                ("recipient_count", "1"),
+            ];
+            ask(&desk, &prober, &asked).await;
+        }
+        if stops {
+            desk.end_all().await;
+        } else {
+            let next = [("instance", "1b2c.1.2.0"), ("client_address", "203.0.113.9"), ("server_port", port)];
+            ask(&desk, &prober, &next).await;
+        }
+        assert_eq!(counted(&desk, PROBER).await, expected, "{data_port:?} {port} {states:?} {stops}");
+    }
+}
+
+/// The count at DATA says how many; nobody says which.
+#[tokio::test]
+async fn without_a_milter_those_missing_at_data_were_refused() {
+    for (accepted, expected) in [("2", false), ("1", true)] {
+        let desk = desk(EVENTS);
+        let peer = peer();
+        for changes in [
+            &[("recipient", "b@example.com")][..],
+            &[("recipient", "c@example.com")],
+            &[("protocol_state", "DATA"), ("recipient_count", accepted)],
+        ] {
+            let changes: Vec<_> = changes.iter().copied().chain([("sender", "refused@x.test")]).collect();
+            ask(&desk, &peer, &changes).await;
+        }
+        assert_eq!(counted(&desk, "refused@x.test").await, expected, "{accepted}");
+    }
+}
+
+/// A rule that refuses would else refuse for ever, and one in observe sees what it would.
+#[tokio::test]
+async fn a_rule_s_own_refusals_are_none_to_it_and_observe_is_a_world_of_its_own() {
+    let own = "rules:\n  - {name: r, when: {sender: a@sender.example, rate: {key: sender, count: refused, limits: [2/1h strict]}}, then: reject}\n  \
+               - {name: no, when: {recipient: no@}, then: reject}";
+    let desk = desk(own);
+    let peer = peer();
+    for (recipient, expected) in
+        [("no@a.test", true), ("no@b.test", true), ("c@x.test", true), ("d@x.test", true)]
+    {
+        let answer = ask(&desk, &peer, &[("recipient", recipient)]).await;
+        assert_eq!(matches!(answer, PolicyAction::Reject(_)), expected, "{recipient}");
+    }
+    let used = desk.limits_of("a@sender.example").await;
+    assert_eq!(used[0].used.windows[0].used, 2);
+
+    let observed = self::desk(&format!(
+        "{own}\n  - {{name: seen, mode: observe, when: {{recipient: seen@}}, then: reject}}\n  - {{name: s, mode: observe, when: {{rate: {{key: sender, count: refused, limits: [9/1h]}}}}, then: reject}}"
+    ));
+    ask(&observed, &self::peer(), &[("recipient", "seen@x.test")]).await;
+    ask(&observed, &self::peer(), &[("recipient", "no@x.test")]).await;
+    let used = observed.limits_of("a@sender.example").await;
+    let used: Vec<_> = used.iter().map(|it| (it.rules[0].as_str(), it.used.windows[0].used)).collect();
+    let expected = [("r", 1), ("s", 2)];
+    assert!(expected.iter().all(|it| used.contains(it)) && used.len() == 2, "{used:?}");
+}

@@ -7,6 +7,7 @@ use super::Ask;
 use super::Recall;
 use super::Store;
 use super::answer;
+use super::events;
 use super::in_store;
 use super::settle;
 use super::settle::Held;
@@ -70,6 +71,19 @@ pub(super) async fn at_once(
     answers: &mut Answers,
     store: Store<'_>,
 ) -> bool {
+    match events::are_few(&questions, store).await {
+        Some(true) => {}
+        Some(false) => {
+            answer(questions, recall, answers, store).await;
+            return false;
+        }
+        None => {
+            questions.into_iter().for_each(|(rule, asked)| answers.set(rule, asked, Answered::Unknown));
+            return false;
+        }
+    }
+    // Events are none of this mail's.
+    let questions: Vec<_> = questions.into_iter().filter(|(_, asked)| !asked.count.is_event()).collect();
     let used_up = |(_, question): &(u32, Question)| matches!(recall.answered_before(question), Some(Answered::Said(answer)) if !answer.allowed);
     if questions.iter().any(used_up) {
         answer(questions, recall, answers, store).await;
@@ -202,6 +216,7 @@ pub(super) fn due(
             };
             let counts_attempts = counts_attempts(ask, *rule);
             let is_due = asker.mode == mode
+                && !question.count.is_event()
                 && walk.passed.contains(rule)
                 && recall.answered_before(question).is_none()
                 && (counts_attempts || !refused);

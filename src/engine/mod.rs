@@ -8,6 +8,7 @@
 mod act;
 mod charge;
 mod direction;
+mod events;
 mod listing;
 mod memo;
 mod memory;
@@ -17,6 +18,9 @@ mod size;
 mod walk;
 
 pub use direction::usual_direction;
+pub use events::Event;
+pub use events::Happened;
+pub use events::count_event;
 pub use rehearse::Failure;
 pub use rehearse::Rehearsed;
 pub use rehearse::rehearse;

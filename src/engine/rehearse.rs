@@ -10,13 +10,17 @@ mod outcome;
 
 use super::Ask;
 use super::Decided;
+use super::Event;
+use super::Happened;
 use super::Outcome as End;
 use super::Recall;
 use super::Store;
 use super::World;
+use super::count_event;
 use super::decide;
 use super::settle;
 use crate::checks::Context;
+use crate::checks::Count;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Known;
@@ -204,6 +208,9 @@ impl Setting<'_> {
             // Of thousands of mails only these are told about with their reasons.
             let trace = is_last || number == 1;
             let sending = Sending { set: self, step, state, now, number: *sent, trace };
+            if number == 1 {
+                sending.happened(mail).await;
+            }
             let outcome = sending.send(mail).await;
             let wrong = outcome.judge(step, self.policy, self.only, is_last);
             if let Some(expected) = wrong {
@@ -260,6 +267,10 @@ impl Sending<'_> {
             if !decided.verdict.refuses() {
                 accepted.push(recipient.clone());
             }
+            for (count, happened) in decided.refusals() {
+                let event = self.event(&facts, Stage::Rcpt, (count, 1), happened);
+                count_event(&event, recall, self.store()).await;
+            }
             outcome.take(decided, Stage::Rcpt, self.set.policy);
         }
         if accepted.is_empty() || self.set.stage < Stage::Data {
@@ -277,6 +288,36 @@ impl Sending<'_> {
         let end = if decided.verdict.refuses() { End::Refused } else { End::Accepted };
         outcome.take(decided, Stage::Message, self.set.policy);
         (outcome, end)
+    }
+
+    /// Counts what the test says to have happened before.
+    async fn happened(&self, mail: &Mail) {
+        let mut recall = Recall::default();
+        let mut facts = mail.facts.clone();
+        mail.number(&mut facts, self.number);
+        for world in World::BOTH {
+            recall.connection.set_marks(world, mail.marks.clone());
+        }
+        self.list(mail, &facts).await;
+        for (count, n) in &self.step.given.happened {
+            let stage = if *count == Count::Probes { Stage::Data } else { Stage::Rcpt };
+            facts.recipients = mail.recipients.clone();
+            if let Some(recipient) = mail.recipients.first() {
+                facts.set(Fact::Recipient, recipient);
+            }
+            let event = self.event(&facts, stage, (*count, *n), [Happened::ByOthers; 2]);
+            count_event(&event, &recall, self.store()).await;
+        }
+    }
+
+    fn event<'e>(
+        &'e self,
+        facts: &'e Facts,
+        stage: Stage,
+        (count, n): (Count, u64),
+        happened: [Happened; 2],
+    ) -> Event<'e> {
+        Event { policy: self.set.policy, facts, stage, count, n, happened, marks: None }
     }
 
     /// Puts the keys on the lists that the test says.

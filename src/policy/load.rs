@@ -426,7 +426,9 @@ fn arrange(policy: &mut Policy) {
     let mut wants = Needs::default();
     let mut edits = false;
     for (index, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| !rule.disabled) {
-        policy.stages[rule.stage as usize].push(u32::try_from(index).unwrap_or(u32::MAX));
+        let number = u32::try_from(index).unwrap_or(u32::MAX);
+        policy.stages[rule.stage as usize].push(number);
+        policy.events.extend(rule.limit.as_ref().filter(|limit| limit.rate.count.is_event()).map(|_| number));
         wants = wants.join(rule.condition.needs()).join(policy.files[rule.file].guard.needs());
         edits |= rule.actions.iter().any(super::Action::edits_headers);
         policy.observes |= rule.mode == Mode::Observe;

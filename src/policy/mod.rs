@@ -58,6 +58,8 @@ pub struct Policy {
     pub milter: MilterWants,
     /// Whether there is any difference between what is enforced and what is observed.
     pub observes: bool,
+    /// The rules whose limits count events, such as a refused recipient.
+    pub events: Vec<u32>,
     /// The attributes by which timed listings are asked.
     pub listed_by: Vec<Fact>,
 }

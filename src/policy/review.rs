@@ -10,6 +10,7 @@ use super::Rule;
 use super::load::Kept;
 use super::rule::Written;
 use crate::checks::AnyCheck;
+use crate::checks::Count;
 use crate::checks::Needs;
 use crate::facts::Fact;
 use crate::facts::Scope;
@@ -72,6 +73,7 @@ pub(super) fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> 
     for (index, (rule, guard)) in rules.iter().enumerate() {
         vague_recipients(index, rule, guard, review.placed[index].stage, &mut review);
         vague_tags(index, rule, guard, &all, &mut review);
+        late_events(index, rule, guard, &mut review);
         misplaced_actions(index, rule, review.placed[index].stage, &mut review);
         early_texts(index, rule, review.placed[index].stage, &mut review);
         contradictions(index, rule, guard, &mut review);
@@ -219,12 +221,40 @@ fn listed_stage(rule: &Written) -> Stage {
     if edits { Stage::Message } else { Stage::Connect }
 }
 
-/// At `data` and `message` a mail may have several recipients.
+/// What a limit counts, if that is an event.
+fn event_of(rule: &Written) -> Option<(Count, Place)> {
+    match &rule.limit {
+        Some((AnyCheck::Rate(rate), place)) if rate.count.is_event() => Some((rate.count, *place)),
+        _ => None,
+    }
+}
+
+/// Events happen before DATA, when the rest of the rule must hold.
+fn late_events(index: usize, rule: &Written, guard: &Condition, review: &mut Review) {
+    let Some((count, place)) = event_of(rule) else {
+        return;
+    };
+    let limit = rule.limit.as_ref().map(|(check, _)| check.needs()).unwrap_or_default();
+    let needed = rule.condition.needs().join(guard.needs()).join(limit).stage;
+    if needed >= Stage::Data {
+        let (count, needed) = (count.word(), needed.word());
+        let message = format!(
+            "`{count}` are counted before DATA, and this rule asks for what is known at `{needed}`: list the key in a rule of its own, and ask `listed` here"
+        );
+        review.mistakes.push(Remark::new(index, place, message));
+    }
+}
+
+/// At `data` and `message` a mail may have several recipients, and a probe has.
 fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stage, review: &mut Review) {
-    if stage < Stage::Data {
+    let is_probe = matches!(event_of(rule), Some((Count::Probes, _)));
+    if stage < Stage::Data && !is_probe {
         return;
     }
-    let several = format!("a mail may have several recipients at `{}`", stage.word());
+    let several = match is_probe {
+        true => "a probe may have several recipients".to_owned(),
+        false => format!("a mail may have several recipients at `{}`", stage.word()),
+    };
     let mut visit = |check: &AnyCheck, place: Place| {
         if let AnyCheck::Fact(check) = check
             && check.is_vague_about_recipients()
@@ -234,9 +264,8 @@ fn vague_recipients(index: usize, rule: &Written, guard: &Condition, stage: Stag
         }
         if let Some(fact) = check.reads().into_iter().find(|fact| fact.is_of_recipient()) {
             let (name, fact) = (check.name(), fact.name());
-            let message = format!(
-                "{several}, and `{name}` can't mean one `{fact}` of them: ask it at rcpt, in a rule of its own"
-            );
+            let remedy = if is_probe { "count `refused`" } else { "ask it at rcpt, in a rule of its own" };
+            let message = format!("{several}, and `{name}` can't mean one `{fact}` of them: {remedy}");
             review.mistakes.push(Remark::new(index, place, message));
         }
     };

@@ -1,6 +1,7 @@
 //! The tests inside rule files, as written: what is given, what is expected.
 //! They are run by the engine, on a clock and counters of their own.
 
+use crate::checks::Count;
 use crate::facts::Fact;
 use crate::facts::Kind;
 use crate::lists::Pattern;
@@ -20,6 +21,12 @@ const MAX_TIMES: u64 = 1_000_000;
 
 /// The most recipients one mail of a test may have.
 const MAX_RECIPIENTS: u64 = 10_000;
+
+/// The most events that one step may say to have happened.
+const MAX_HAPPENED: u64 = 1_000_000;
+
+/// What a test may say to have happened before its mail is sent.
+const EVENTS: [Count; 3] = [Count::Refused, Count::UnknownUsers, Count::Probes];
 
 /// One test: steps that share clock and counters.
 #[derive(Clone, Debug)]
@@ -55,6 +62,8 @@ pub struct Given {
     pub listed: Vec<String>,
     /// False: what rules greylist has waited long enough.
     pub greylist: Option<bool>,
+    /// What has happened before to whoever sends it, and how often; of this step alone.
+    pub happened: Vec<(Count, u64)>,
     /// Lines such as `Subject: hi`.
     pub headers: Option<Vec<String>>,
     /// File names.
@@ -197,9 +206,10 @@ impl Given {
             "greylist" => self.greylist = yes_or_no(node, "greylist", cx),
             "score" => self.score = crate::values::number(node, "score", cx),
             "client" => cx.mistake(entry.key_place, "give client_address and client_name"),
-            name => match Fact::named(name) {
-                Some(fact) => self.fact(fact, node, cx),
-                None => {
+            name => match (Fact::named(name), EVENTS.into_iter().find(|count| count.word() == name)) {
+                (Some(fact), _) => self.fact(fact, node, cx),
+                (None, Some(count)) => self.happened.extend(happened(node, cx).map(|n| (count, n))),
+                (None, None) => {
                     let known = Fact::all().map(Fact::name);
                     let others = [
                         "recipients",
@@ -212,7 +222,7 @@ impl Given {
                         "listed",
                         "greylist",
                     ];
-                    let hint = did_you_mean(name, known.chain(others));
+                    let hint = did_you_mean(name, known.chain(others).chain(EVENTS.map(Count::word)));
                     cx.mistake(entry.key_place, format!("nothing `{name}` to be given{hint}"));
                 }
             },
@@ -259,6 +269,7 @@ impl Given {
         self.tags.extend(later.tags.iter().cloned());
         self.listed.extend(later.listed.iter().cloned());
         self.greylist = later.greylist.or(self.greylist);
+        self.happened.extend(later.happened.iter().copied());
         self.score = later.score.or(self.score);
         // One recipient is a list of one, so the later of the two words counts.
         if later.recipients.is_some() {
@@ -277,6 +288,15 @@ impl Given {
             self.body.clone_from(&later.body);
         }
     }
+}
+
+fn happened(node: &Node, cx: &mut Loader<'_>) -> Option<u64> {
+    let text = node.as_text().unwrap_or_default();
+    let number = text.parse().ok().filter(|number| (1..=MAX_HAPPENED).contains(number));
+    if number.is_none() {
+        cx.mistake(node.place, format!("`{text}` is not how often it happened, from 1 to {MAX_HAPPENED}"));
+    }
+    number
 }
 
 /// Addresses, or how many.

@@ -1,0 +1,154 @@
+//! What is counted when it happens, whatever becomes of the mail: recipients that were
+//! refused, users that don't exist, transactions given up before DATA.
+//!
+//! Clients choose how often it happens. What it costs is one look at the rules that
+//! count it, and their keys in the store, which is bounded.
+
+use super::Ask;
+use super::Decided;
+use super::Recall;
+use super::Store;
+use super::World;
+use super::in_store;
+use super::listing;
+use super::within;
+use crate::checks::Context;
+use crate::checks::Count;
+use crate::checks::Question;
+use crate::checks::Truth;
+use crate::facts::Fact;
+use crate::facts::Facts;
+use crate::facts::Known;
+use crate::facts::Listed;
+use crate::facts::Marks;
+use crate::facts::Stage;
+use crate::policy::Limit;
+use crate::policy::Mode;
+use crate::policy::Policy;
+use crate::policy::Rule;
+use crate::verdict::Refusal;
+use crate::verdict::Verdict;
+
+/// Whether something happened, in one world.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Happened {
+    #[default]
+    No,
+    /// To this rule alone it means nothing: its refusals would keep it refusing.
+    ByRule(u32),
+    ByOthers,
+}
+
+/// Something that rules may count.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    pub policy: &'a Policy,
+    pub facts: &'a Facts,
+    /// `Rcpt` for what concerns one recipient, `Data` for several.
+    pub stage: Stage,
+    pub count: Count,
+    pub n: u64,
+    /// Among the enforced rules, and among all.
+    pub happened: [Happened; 2],
+    /// Of the recipient, where there is one, as in `happened`.
+    pub marks: Option<&'a [Marks; 2]>,
+}
+
+impl Event<'_> {
+    /// The limit of a rule that counts this, in its own world.
+    fn limit_of<'r>(&self, rule: &'r Rule) -> Option<&'r Limit> {
+        let limit = rule.limit.as_ref().filter(|limit| limit.rate.count == self.count)?;
+        let by = match rule.mode {
+            Mode::Enforce => self.happened[World::Enforced as usize],
+            Mode::Observe => self.happened[World::All as usize],
+        };
+        let is_its_own = match by {
+            Happened::No => return None,
+            Happened::ByOthers => false,
+            Happened::ByRule(by) => {
+                let by = self.policy.rules.get(by as usize).and_then(|rule| rule.limit.as_ref());
+                by.is_some_and(|by| by.buckets.own == limit.buckets.own)
+            }
+        };
+        (!is_its_own).then_some(limit)
+    }
+
+    fn known(&self, world: World, recall: &Recall, listed: Vec<(Fact, Listed)>) -> Known {
+        let recipient = self.marks.map(|marks| marks[world as usize].clone()).unwrap_or_default();
+        Known { recipient, listed, ..recall.known(world, self.stage) }
+    }
+}
+
+impl Decided {
+    /// What a refusal means to rules that count: a recipient was refused, and perhaps
+    /// because there is none. A mail that is discarded was not refused.
+    pub fn refusals(&self) -> Vec<(Count, [Happened; 2])> {
+        let enforced = &self.verdict;
+        let worlds = [enforced, self.would.as_ref().unwrap_or(enforced)];
+        if !worlds.iter().any(|verdict| verdict.refuses()) {
+            return Vec::new();
+        }
+        let happened = |verdict: &Verdict, fits: fn(&Refusal) -> bool| match &verdict.refusal {
+            Some((rule, refusal)) if fits(refusal) => Happened::ByRule(*rule),
+            _ => Happened::No,
+        };
+        let each: [(Count, fn(&Refusal) -> bool); 2] =
+            [(Count::Refused, Refusal::is_told), (Count::UnknownUsers, Refusal::is_of_unknown_user)];
+        each.map(|(count, fits)| (count, worlds.map(|verdict| happened(verdict, fits)))).into()
+    }
+}
+
+/// Counts it for each key of the rules that ask about it, and whose conditions hold.
+pub async fn count_event(event: &Event<'_>, recall: &Recall, store: Store<'_>) {
+    let rules = event.policy.events.iter().filter_map(|index| event.policy.rules.get(*index as usize));
+    let asking: Vec<_> = rules.filter_map(|rule| Some((rule, event.limit_of(rule)?))).collect();
+    if asking.is_empty() || !store.charges {
+        return;
+    }
+    let ask = Ask {
+        policy: event.policy,
+        facts: event.facts,
+        stage: event.stage,
+        decides_envelope: true,
+        id: "",
+        impossible: &[],
+        only: None,
+        trace: false,
+    };
+    let listed = listing::listed(&ask, store).await;
+    let [enforced, all] = listed;
+    let known = [event.known(World::Enforced, recall, enforced), event.known(World::All, recall, all)];
+    let mut questions = Vec::new();
+    for (rule, limit) in asking {
+        let world = if rule.mode == Mode::Enforce { World::Enforced } else { World::All };
+        let cx = Context {
+            facts: event.facts,
+            known: &known[world as usize],
+            stage: event.stage,
+            answer: None,
+            memory: None,
+        };
+        let guard = event.policy.files.get(rule.file).map_or(Truth::Match, |file| file.guard.evaluate(&cx));
+        if guard.min(rule.condition.evaluate(&cx)) == Truth::Match {
+            questions.extend(limit.rate.questions(limit.buckets, &cx));
+        }
+    }
+    let charge = |question| crate::state::Question { n: event.n, must_fit: false, ..in_store(question) };
+    let batch: Vec<_> = questions.iter().map(charge).collect();
+    if !batch.is_empty() {
+        // Uncounted if the store is away.
+        let _ = within(store.deadline, store.state.charge(&batch, store.now)).await;
+    }
+}
+
+/// Whether all events that are asked about are within their limits: most often they are,
+/// and a limit that lets through is as if it had not been asked. None: nobody could say.
+pub(super) async fn are_few(questions: &[(u32, Question)], store: Store<'_>) -> Option<bool> {
+    let events = questions.iter().filter(|(_, question)| question.count.is_event());
+    let batch: Vec<_> = events.map(|(_, question)| in_store(question)).collect();
+    if batch.is_empty() {
+        return Some(true);
+    }
+    let said = within(store.deadline, store.state.peek(&batch, store.now)).await?;
+    Some(said.iter().all(|answer| answer.is_some_and(|answer| answer.allowed)))
+}
