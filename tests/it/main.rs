@@ -19,6 +19,7 @@ mod miltertest;
 mod policies;
 mod postfix_actions;
 mod postfix_early;
+mod postfix_events;
 mod postfix_examples;
 mod postfix_hostile;
 mod postfix_joined;
