@@ -24,6 +24,7 @@ use crate::listen::http;
 use crate::listen::milter;
 use crate::listen::socket::Access;
 use crate::listen::socket::Listener;
+use crate::listen::token::Token;
 use crate::listen::workers::Workers;
 use crate::metrics::FailOpen;
 use crate::metrics::Interface;
@@ -37,6 +38,7 @@ use crate::policy::Policy;
 use crate::state::Clock;
 use crate::state::State;
 use crate::yaml::Mistake;
+use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use sd_notify::NotifyState;
 use std::path::Path;
@@ -130,12 +132,20 @@ fn load(config: &Config, generation: u64) -> Result<Loaded, Vec<Mistake>> {
     policy::load(&config.policy_dir, &options)
 }
 
+/// The token that HTTP asks for, where there is to be one.
+fn read_token(config: &Config) -> Result<Option<Arc<Token>>, String> {
+    let file = config.http.as_ref().and_then(|http| http.token_file.as_ref());
+    file.map(|file| Token::read(file).map(Arc::new)).transpose()
+}
+
 /// What stays while the policy changes.
 struct Daemon {
     path: Option<PathBuf>,
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
     lists: Arc<ListCounters>,
+    /// What `/v1` asks for.
+    token: Arc<ArcSwapOption<Token>>,
     /// Of the last load that was tried.
     generation: u64,
     /// What can't change without a restart.
@@ -198,7 +208,8 @@ async fn serve(
     let ready = Arc::new(AtomicBool::new(false));
     let (stop_http, http_stopped) = watch::channel(false);
     let mut http_task = JoinSet::new();
-    if let Some(address) = config.http {
+    let token = Arc::new(ArcSwapOption::new(read_token(&config).map_err(Trouble::World)?));
+    if let Some(address) = config.http.as_ref().map(|http| http.address) {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| Trouble::World(format!("can't listen for http on {address}: {error}")))?;
@@ -207,6 +218,8 @@ async fn serve(
             metrics: Arc::clone(&metrics),
             ready: Arc::clone(&ready),
             sample: Arc::new(move || sample(&sampled.0, &sampled.1, &sampled.2)),
+            desk: Arc::clone(&desk),
+            token: Arc::clone(&token),
         };
         http_task.spawn(http::serve(listener, state, http_stopped));
     }
@@ -234,7 +247,7 @@ async fn serve(
     tracing::info!(rules, "ready");
     ready.store(true, Relaxed);
     notify(NotifyState::Ready);
-    let daemon = Daemon { path, desk, metrics, lists, generation: 1, started_with: config };
+    let daemon = Daemon { path, desk, metrics, lists, token, generation: 1, started_with: config };
     let (desk, ended) = (Arc::clone(&daemon.desk), daemon.run(&mut tasks, stopper, &ready).await);
     // What they have gathered for the log is sent before the log ends.
     workers.finish(LAST_WORDS);
@@ -306,10 +319,15 @@ impl Daemon {
         let read = tokio::task::spawn_blocking(move || {
             let config = Config::load(path.as_deref())?;
             let loaded = load(&config, generation)?;
-            Ok::<_, Vec<Mistake>>((config, loaded))
+            let token =
+                read_token(&config).map_err(|why| vec![Mistake::whole("listen.http.token_file", why)])?;
+            Ok::<_, Vec<Mistake>>((config, loaded, token))
         });
         match read.await {
-            Ok(Ok((config, loaded))) => self.take_over(config, loaded),
+            Ok(Ok((config, loaded, token))) => {
+                self.token.store(token);
+                self.take_over(config, loaded);
+            }
             Ok(Err(mistakes)) => {
                 for mistake in &mistakes {
                     tracing::error!(mistake = %first_line(mistake), "the new configuration is bad");
@@ -327,8 +345,9 @@ impl Daemon {
 
     fn take_over(&mut self, config: Config, loaded: Loaded) {
         let now = &self.started_with;
+        let http = |config: &Config| config.http.as_ref().map(|http| http.address);
         let same_sockets =
-            config.policy == now.policy && config.milter == now.milter && config.http == now.http;
+            config.policy == now.policy && config.milter == now.milter && http(&config) == http(now);
         let same_sockets = same_sockets && config.control == now.control;
         let same = same_sockets && config.deadline == now.deadline && config.state == now.state;
         if !same || config.log != now.log {

@@ -101,13 +101,19 @@ pub(super) const KEYS: &[Key] = &[
         path: "listen.http",
         takes: "a map, or `none`",
         default: "",
-        sentence: "The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`; `none` for no endpoint.",
+        sentence: "The HTTP endpoint: `/metrics`, `/healthz`, `/readyz`, and with a token `/v1/limits`; `none` for no endpoint.",
     },
     Key {
         path: "listen.http.address",
         takes: "`ADDRESS:PORT` or `[ADDRESS]:PORT`",
         default: "127.0.0.1:12042",
-        sentence: "Where to listen. What it tells is not secret, but it needs no stranger.",
+        sentence: "Where to listen. What it tells without the token is not secret, but it needs no stranger.",
+    },
+    Key {
+        path: "listen.http.token_file",
+        takes: "a path",
+        default: "",
+        sentence: "A file, readable by no others, with the token that `/v1/limits` asks for, seen from the folder of this file; without it there is no `/v1`. It is read again at a reload.",
     },
     Key {
         path: "control",

@@ -5,6 +5,7 @@ use super::Address;
 use super::Config;
 use super::Deadline;
 use super::Decides;
+use super::Http;
 use super::Listener;
 use super::Local;
 use super::Log;
@@ -15,6 +16,7 @@ use super::Selector;
 use super::State;
 use super::written::Text;
 use super::written::Written;
+use super::written::WrittenHttp;
 use super::written::WrittenListener;
 use super::written::complain;
 use crate::near::did_you_mean;
@@ -76,7 +78,7 @@ pub(super) fn config(written: Written, folder: &Path, mistakes: &mut Mistakes) -
     Config {
         policy,
         milter,
-        http: written.http.and_then(|text| reader.http(&text)),
+        http: written.http.and_then(|http| reader.http(&http, folder)),
         control,
         policy_dir: reader.folder(&written.policy_dir, folder),
         enforce: reader.selectors(&written.enforce, "enforce"),
@@ -215,12 +217,17 @@ impl Reader<'_> {
         })
     }
 
-    fn http(&mut self, text: &Text) -> Option<SocketAddr> {
+    fn http(&mut self, written: &WrittenHttp, folder: &Path) -> Option<Http> {
+        if let Some(text) = written.token_file.as_ref().filter(|text| text.text.is_empty()) {
+            self.wrong(text, "a file is expected, such as /etc/gatepost/token");
+        }
+        let token_file = written.token_file.as_ref().map(|text| folder.join(&text.text));
+        let text = &written.address;
         let bare = text.text.strip_prefix("inet:").unwrap_or(&text.text);
         match inet(bare) {
             Ok(address) => {
                 self.take(text, &Address::Inet(address), "listen.http");
-                Some(address)
+                Some(Http { address, token_file })
             }
             Err(why) => {
                 self.wrong(text, why);

@@ -30,7 +30,7 @@ pub struct Config {
     pub policy: Vec<Listener>,
     pub milter: Vec<MilterListener>,
     /// None when there is to be no endpoint.
-    pub http: Option<SocketAddr>,
+    pub http: Option<Http>,
     /// The socket on which the running daemon can be asked; None for none.
     pub control: Option<PathBuf>,
     /// Joined to the folder of the file.
@@ -59,6 +59,14 @@ pub struct Listener {
 pub struct MilterListener {
     pub listener: Listener,
     pub decides: Decides,
+}
+
+/// The HTTP endpoint.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Http {
+    pub address: SocketAddr,
+    /// Joined to the folder of the file; without it nothing but health and metrics is told.
+    pub token_file: Option<PathBuf>,
 }
 
 /// At which events a milter listener refuses.

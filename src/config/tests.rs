@@ -31,7 +31,8 @@ fn without_a_file_the_defaults_hold() {
     assert_eq!(config.policy[0].mode, 0o660);
     assert_eq!(config.milter[0].listener.address.to_string(), "inet:127.0.0.1:12041");
     assert_eq!(config.milter[0].decides, Decides::Message);
-    assert_eq!(config.http.unwrap().to_string(), "127.0.0.1:12042");
+    let http = config.http.unwrap();
+    assert_eq!((http.address.to_string().as_str(), http.token_file), ("127.0.0.1:12042", None));
     assert_eq!(config.policy_dir, Path::new("./policy.d"));
     assert!(config.enforce.is_empty() && config.disable.is_empty());
     let networks: Vec<_> = config.local.networks.iter().map(ToString::to_string).collect();
@@ -54,7 +55,7 @@ listen:
     - {address: "unix:/run/gatepost/policy", name: submission, mode: "0666", group: postfix}
     - inet:[::1]:12040      # a comment
   milter: {address: "inet:192.0.2.1:12041", decides: envelope}
-  http: {address: "[::1]:9000"}
+  http: {address: "[::1]:9000", token_file: token}
 policy_dir: ../rules
 enforce: [20-mx.yaml, "content-*"]
 disable: greylist
@@ -69,7 +70,9 @@ log: {format: json, level: debug}
     assert_eq!((config.policy[0].mode, config.policy[0].group.as_deref()), (0o666, Some("postfix")));
     assert_eq!(config.policy[1].name.as_ref(), "default");
     assert_eq!(config.milter[0].decides, Decides::Envelope);
-    assert_eq!(config.http.unwrap().to_string(), "[::1]:9000");
+    let http = config.http.unwrap();
+    assert_eq!(http.address.to_string(), "[::1]:9000");
+    assert!(http.token_file.is_some_and(|file| file.ends_with("token")));
     assert_eq!(config.policy_dir, Path::new("/etc/gatepost/../rules"));
     assert_eq!(config.enforce[1].pattern, "content-*");
     assert_eq!(config.enforce[1].place, Place { line: 9, col: 23 });
@@ -137,7 +140,8 @@ fn each_mistake_has_its_text() {
             "listen: {policy: [\"unix:/run/x\"]}\ncontrol: unix:/run/x",
             "2:10: unix:/run/x is already taken by `listen.policy` in line 1; give each listener its own",
         ),
-        ("listen: {http: {token_file: /x}}", "1:17: no key `token_file`; here may stand address"),
+        ("listen: {http: {token: /x}}", "1:17: no key `token`; here may stand address, token_file"),
+        ("listen: {http: {token_file: \"\"}}", "1:29: a file is expected, such as /etc/gatepost/token"),
         (
             "listen: {policy: [{address: \"inet:127.0.0.1:1\", decides: envelope}]}",
             "1:49: no key `decides` here; it stands in `listen.milter[]`",

@@ -30,13 +30,20 @@ pub(super) struct WrittenListener {
     pub(super) decides: Option<Text>,
 }
 
+/// `listen.http`.
+#[derive(Clone, Debug)]
+pub(super) struct WrittenHttp {
+    pub(super) address: Text,
+    pub(super) token_file: Option<Text>,
+}
+
 /// The whole file, with defaults where nothing is said.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
     pub(super) policy: Vec<WrittenListener>,
     pub(super) milter: Vec<WrittenListener>,
     /// None for `http: none`.
-    pub(super) http: Option<Text>,
+    pub(super) http: Option<WrittenHttp>,
     pub(super) control: Option<Text>,
     pub(super) policy_dir: Text,
     pub(super) enforce: Vec<Text>,
@@ -210,13 +217,16 @@ impl Reader<'_> {
         })
     }
 
-    fn http(&mut self, listen: Option<&Node>) -> Option<Text> {
+    fn http(&mut self, listen: Option<&Node>) -> Option<WrittenHttp> {
         let given = listen.and_then(|listen| listen.get("http"));
         if given.and_then(Node::as_word) == Some("none") {
             return None;
         }
         let section = self.section(given, "listen.http");
-        Some(self.text(section, "listen.http.address"))
+        Some(WrittenHttp {
+            address: self.text(section, "listen.http.address"),
+            token_file: self.given_text(section, "listen.http.token_file"),
+        })
     }
 }
 

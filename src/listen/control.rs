@@ -118,7 +118,8 @@ async fn leave(mut stream: BufReader<UnixStream>) -> io::Result<()> {
     Ok(())
 }
 
-async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
+/// What HTTP says as well.
+pub(super) async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
     match request {
         Request::ListedAdd { key, reason, seconds } => {
             if !is_word(&reason) {

@@ -1,13 +1,19 @@
 //! The HTTP endpoint: `/metrics` for Prometheus, `/healthz` and `/readyz` for
-//! whoever restarts us. It only answers; nothing can be changed through it.
+//! whoever restarts us, and for who has the token `/v1/limits` (`limits`), the only
+//! part through which something can be changed.
 //!
 //! On the loopback by default, so what comes in is from local programs, or from
 //! whoever the operator let in. Bounds: [`MAX_CONNECTIONS`], [`HEADER_TIMEOUT`],
 //! [`MAX_HEADER_BYTES`], no request bodies, [`MAX_LIFE`] for a connection. The
 //! worst a client can do is to have metrics written down for it again and again.
 
+mod limits;
+
+use crate::desk::Desk;
+use crate::listen::token::Token;
 use crate::metrics::Exposition;
 use crate::metrics::Metrics;
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::extract::Request;
 use axum::extract::State;
@@ -18,6 +24,7 @@ use axum::middleware;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
 use axum::response::Response;
+use axum::routing::any;
 use axum::routing::get;
 use hyper::body::Body as _;
 use hyper::server::conn::http1;
@@ -67,6 +74,9 @@ pub struct HttpState {
     pub ready: Arc<AtomicBool>,
     /// Looks up the values that are not counted as they happen; before each scrape.
     pub sample: Arc<dyn Fn() + Send + Sync>,
+    pub desk: Arc<Desk>,
+    /// What `/v1` asks for; none while it is not enabled. A reload changes it.
+    pub token: Arc<ArcSwapOption<Token>>,
 }
 
 impl fmt::Debug for HttpState {
@@ -137,8 +147,10 @@ fn router(state: HttpState) -> Router {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/v1/limits", any(limits::limits))
+        .route("/v1/limits/{*key}", any(limits::limits))
         .fallback(|| async {
-            (StatusCode::NOT_FOUND, "not found; there are /metrics, /healthz and /readyz\n")
+            (StatusCode::NOT_FOUND, "not found; there are /metrics, /healthz, /readyz and /v1/limits\n")
         })
         .method_not_allowed_fallback(|| async { (StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n") })
         .layer(middleware::from_fn(guard))
@@ -212,6 +224,7 @@ mod tests {
         address: SocketAddr,
         ready: Arc<AtomicBool>,
         scrapes: Arc<AtomicUsize>,
+        token: Arc<ArcSwapOption<Token>>,
         stop: watch::Sender<bool>,
         task: JoinHandle<()>,
     }
@@ -225,10 +238,12 @@ mod tests {
         let sample = Arc::new(move || {
             counter.fetch_add(1, Relaxed);
         });
-        let state = HttpState { metrics, ready: Arc::clone(&ready), sample };
+        let token = Arc::new(ArcSwapOption::empty());
+        let desk = Arc::default();
+        let state = HttpState { metrics, ready: Arc::clone(&ready), sample, desk, token: Arc::clone(&token) };
         let (stop, shutdown) = watch::channel(false);
         let task = tokio::spawn(serve(listener, state, shutdown));
-        Endpoint { address, ready, scrapes, stop, task }
+        Endpoint { address, ready, scrapes, token, stop, task }
     }
 
     impl Endpoint {
@@ -263,7 +278,7 @@ mod tests {
             ("GET /healthz HTTP/1.1", "200", "\r\n\r\nok\n"),
             ("HEAD /healthz HTTP/1.1", "200", "\r\n\r\n"),
             ("GET /readyz HTTP/1.1", "200", "\r\n\r\nready\n"),
-            ("GET / HTTP/1.1", "404", "not found; there are /metrics, /healthz and /readyz\n"),
+            ("GET / HTTP/1.1", "404", "not found; there are /metrics, /healthz, /readyz and /v1/limits\n"),
             ("GET /metrics/ HTTP/1.1", "404", ""),
             ("POST /metrics HTTP/1.1", "405", "only GET and HEAD\n"),
             ("DELETE /readyz HTTP/1.1", "405", ""),
@@ -276,6 +291,57 @@ mod tests {
             assert!(answer.ends_with(body), "{head}: {answer}");
         }
     }
+
+    #[tokio::test]
+    async fn limits_are_for_who_has_the_token() {
+        let endpoint = endpoint().await;
+        let answer = endpoint.ask("GET /v1/limits HTTP/1.1").await;
+        assert!(status(&answer) == "404" && answer.contains("listen.http.token_file"), "{answer}");
+        endpoint.token.store(Token::of(SECRET).ok().map(Arc::new));
+        let with = |scheme: &str, token: &str| format!("Authorization: {scheme} {token}");
+        let right = with("Bearer", SECRET);
+        for (head, said, expected, body) in [
+            ("GET /v1/limits", "X: y", "401", "{\"error\":\"say Authorization: Bearer and the token\"}\n"),
+            ("GET /v1/limits", &with("Bearer", "0123456789abcdeF"), "401", "the token is another\"}\n"),
+            ("GET /v1/limits", &with("Bearer", &SECRET[..15]), "401", ""),
+            ("GET /v1/limits", &with("Basic", SECRET), "401", ""),
+            ("DELETE /v1/limits/x", "X: y", "401", ""),
+            ("GET /v1/limits", &right, "200", "{\"count\":0,\"limits\":[]}\n"),
+            ("GET /v1/limits", &with("bearer", SECRET), "200", ""),
+            ("GET /v1/limits?count=5", &right, "200", ""),
+            ("GET /v1/limits/192.0.2.0/24", &right, "200", "{\"count\":0,\"limits\":[]}\n"),
+            ("GET /v1/limits?key=a%20b", &right, "200", ""),
+            ("HEAD /v1/limits", &right, "200", "\r\n\r\n"),
+            ("DELETE /v1/limits/x", &right, "200", "{\"count\":0}\n"),
+            ("POST /v1/limits?key=x", &right, "200", "{\"count\":0}\n"),
+            ("DELETE /v1/limits", &right, "400", "{\"error\":\"which key? /v1/limits/KEY or ?key=KEY\"}\n"),
+            ("GET /v1/limits/%ff", &right, "400", "{\"error\":\"the key is not UTF-8\"}\n"),
+            ("GET /v1/limits?key=%ff", &right, "400", ""),
+            ("GET /v1/limits/a?key=b", &right, "400", ""),
+            ("GET /v1/limits?count=-1", &right, "400", ""),
+            ("GET /v1/limits?count=1&count=2", &right, "400", ""),
+            (
+                "GET /v1/limits?kee=1",
+                &right,
+                "400",
+                "{\"error\":\"no parameter `kee`; there are key and count\"}\n",
+            ),
+            ("PUT /v1/limits/x", &right, "405", "{\"error\":\"only GET, DELETE and POST\"}\n"),
+            ("DELETE /v1/limits/x HTTP/1.1\r\nContent-Length: 5", &right, "413", ""),
+            ("GET /v1/other", &right, "404", ""),
+        ] {
+            let version = if head.contains("HTTP/") { "" } else { " HTTP/1.1" };
+            let answer = endpoint.ask(&format!("{head}{version}\r\n{said}")).await;
+            assert_eq!(status(&answer), expected, "{head} {said}: {answer}");
+            assert!(answer.ends_with(body), "{head} {said}: {answer}");
+        }
+        let long = format!("GET /v1/limits/{} HTTP/1.1\r\n{right}", "x".repeat(limits::MAX_KEY_BYTES + 1));
+        assert_eq!(status(&endpoint.ask(&long).await), "400");
+        endpoint.token.store(None);
+        assert_eq!(status(&endpoint.ask(&format!("GET /v1/limits HTTP/1.1\r\n{right}")).await), "404");
+    }
+
+    const SECRET: &str = "0123456789abcdef";
 
     #[tokio::test]
     async fn readiness_follows_the_flag_and_health_does_not() {

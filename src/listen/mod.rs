@@ -6,6 +6,7 @@ pub mod delegation;
 pub mod http;
 pub mod milter;
 pub mod socket;
+pub mod token;
 pub mod workers;
 
 use crate::config::Decides;

@@ -128,6 +128,8 @@ families! {
         "When the policy in use was loaded, in Unix time";
     LOG_DROPPED: Counter "log_lines_dropped_total" []
         "Log lines lost because their reader did not keep up";
+    HTTP_UNAUTHORIZED: Counter "http_unauthorized_total" []
+        "HTTP requests for what needs the token, without the right one";
     START_TIMESTAMP: Gauge "start_timestamp_seconds" []
         "When the program was started, in Unix time";
     BUILD_INFO: Gauge "build_info" [("version", Values::Named("the version of the program"))]

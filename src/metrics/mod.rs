@@ -70,6 +70,7 @@ pub struct Metrics {
     state_bytes: [AtomicU64; STATE_FILES],
     state_durations: [DurationHistogram; STATE_FILES],
     state_failures: AtomicU64,
+    http_unauthorized: AtomicU64,
     config_successful: AtomicI64,
     config_timestamp: Mutex<f64>,
     start_timestamp: f64,
@@ -114,6 +115,7 @@ impl Metrics {
             state_bytes: Default::default(),
             state_durations: Default::default(),
             state_failures: AtomicU64::default(),
+            http_unauthorized: AtomicU64::default(),
             config_successful: AtomicI64::default(),
             config_timestamp: Mutex::default(),
             start_timestamp: started.as_millisecond() as f64 / 1000.0,
@@ -181,6 +183,11 @@ impl Metrics {
 
     pub fn state_failed(&self) {
         self.state_failures.fetch_add(1, Relaxed);
+    }
+
+    /// Somebody asked by HTTP without the right token.
+    pub fn http_unauthorized(&self) {
+        self.http_unauthorized.fetch_add(1, Relaxed);
     }
 
     /// A policy was loaded at this time, or could not be.
@@ -345,6 +352,8 @@ impl Collector for Metrics {
         single(out, &table::CONFIG_SUCCESSFUL, successful as f64)?;
         single(out, &table::CONFIG_TIMESTAMP, *self.config_timestamp.lock())?;
         family(out, &table::LOG_DROPPED, |series| series.counter(&[], self.log_dropped.load(Relaxed)))?;
+        let unauthorized = self.http_unauthorized.load(Relaxed);
+        family(out, &table::HTTP_UNAUTHORIZED, |series| series.counter(&[], unauthorized))?;
         single(out, &table::START_TIMESTAMP, self.start_timestamp)?;
         family(out, &table::BUILD_INFO, |series| series.gauge(&[env!("CARGO_PKG_VERSION")], 1))
     }

@@ -44,6 +44,7 @@ fn counting_shows() {
     metrics.state_kept(jiff::Timestamp::from_second(1_700_000_100).unwrap());
     metrics.state_written(StateFile::Journal, 64, Duration::from_millis(30));
     metrics.state_failed();
+    metrics.http_unauthorized();
     for line in [
         "gatepost_state_snapshot_timestamp_seconds 1700000100.0",
         "gatepost_state_written_bytes_total{file=\"journal\"} 64",
@@ -65,6 +66,7 @@ fn counting_shows() {
         "gatepost_table_capacity{table=\"sessions\"} 20",
         "gatepost_table_evictions_total{table=\"sessions\"} 1",
         "gatepost_log_lines_dropped_total 6",
+        "gatepost_http_unauthorized_total 1",
         "gatepost_start_timestamp_seconds 1700000000.5",
         concat!("gatepost_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {

@@ -15,6 +15,7 @@
 
 mod control;
 mod faults;
+mod http_limits;
 mod miltertest;
 mod policies;
 mod postfix_actions;
