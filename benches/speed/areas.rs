@@ -7,6 +7,7 @@ use crate::count;
 use crate::gatepost::Ours;
 use crate::gatepost::Rules;
 use crate::gatepost::folder;
+use crate::keys;
 use crate::lookup;
 use crate::postfix::Postfix;
 use crate::processes;
@@ -29,6 +30,7 @@ type Area = (&'static str, &'static str, fn(&mut Bench) -> io::Result<()>);
 
 pub const AREAS: &[Area] = &[
     ("policy", "requests/s, against a bare echo of the protocol", policy),
+    ("outbound", "the same by users who have logged in, with the rules for them enforced", outbound),
     ("milter", "messages/s of 4 KB, against a no-op indymilter with the same steps", milter),
     ("postfix", "messages/s by smtp-source through Postfix, against echo and no-op", postfix),
     ("rules", "requests/s with 1,000 rules, against 10", rules::rules),
@@ -37,6 +39,7 @@ pub const AREAS: &[Area] = &[
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
     ("table", "limits through the library: a decision, and memory, from 10^3 to 10^7 keys", table::table),
     ("snapshot", "a decision while 10^6 keys are written down", snapshot::snapshot),
+    ("keys", "requests/s through the socket with 10^5 to 10^7 keys of a limit, against 10^3", keys::keys),
     ("idle", "10,000 policy connections held, then a request on each", idle),
 ];
 
@@ -44,6 +47,9 @@ const POLICY_TARGET: Target = Target::AtLeast(0.8);
 const MILTER_TARGET: Target = Target::AtLeast(0.7);
 const POSTFIX_TARGET: Target = Target::AtLeast(0.9);
 const IDLE_CONNECTIONS: usize = 10_000;
+/// So many that none reaches a limit of theirs while it is measured.
+const OUTBOUND_USERS: u32 = 100_000;
+const OUTBOUND_RULES: &str = "50-submission";
 
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
@@ -105,7 +111,21 @@ impl Cost {
 }
 
 fn policy(bench: &mut Bench) -> io::Result<()> {
-    let ours = Ours::start(Rules::Shipped, bench.null)?;
+    against_echo(bench, "policy", (Rules::Shipped, 0), &[1, 16, 64])
+}
+
+fn outbound(bench: &mut Bench) -> io::Result<()> {
+    against_echo(bench, "outbound", (Rules::Enforced(OUTBOUND_RULES), OUTBOUND_USERS), &[1, 16])
+}
+
+/// Policy requests of these users, or of all kinds where there are 0.
+fn against_echo(
+    bench: &mut Bench,
+    what: &str,
+    (rules, users): (Rules<'_>, u32),
+    connections: &[usize],
+) -> io::Result<()> {
+    let ours = Ours::start(rules, bench.null)?;
     let dir = folder()?;
     let unix = |name: &str| Address::Unix(dir.path().join(name).display().to_string());
     for (own, second) in ours.policy.iter().zip([None, Some("unix")]) {
@@ -113,22 +133,23 @@ fn policy(bench: &mut Bench) -> io::Result<()> {
         let echoes = [1, 2].map(|threads| (address(&format!("echo-{threads}")), threads));
         let servers = echoes.iter().map(|(address, threads)| Server::echo(address, *threads));
         let servers: Vec<Server> = servers.collect::<io::Result<_>>()?;
-        for connections in [1, 16, 64] {
+        for &connections in connections {
             let (window, cost) = (bench.scale.window, Cost::default());
             let costs = [Cost::default(), Cost::default()];
             let mut of_ours: Measure<'_> = Box::new(|| {
                 ours.empty_log();
-                cost.measure(|| ours.cpu(), || processes::ask(own, connections, window))
+                cost.measure(|| ours.cpu(), || processes::ask_as(own, connections, window, users))
             });
             let mut references: Vec<Measure<'_>> = Vec::new();
             for (((echo, _), server), cost) in echoes.iter().zip(&servers).zip(&costs) {
                 let cpu = || server.cpu();
-                references
-                    .push(Box::new(move || cost.measure(cpu, || processes::ask(echo, connections, window))));
+                references.push(Box::new(move || {
+                    cost.measure(cpu, || processes::ask_as(echo, connections, window, users))
+                }));
             }
             let found = compare(bench.scale.rounds, &mut of_ours, &mut references)?;
             drop((of_ours, references));
-            let name = format!("policy {} x{connections}", own.kind());
+            let name = format!("{what} {} x{connections}", own.kind());
             bench.report.ratio(&name, &found, POLICY_TARGET);
             note_cost(&bench.report, "request", &found, &cost, &costs);
         }

@@ -41,6 +41,8 @@ pub struct Ours {
 #[derive(Clone, Copy, Debug)]
 pub enum Rules<'a> {
     Shipped,
+    /// The same, of which these are enforced.
+    Enforced(&'a str),
     /// Files of `policy.d`.
     These(&'a [(&'a str, &'a str)]),
 }
@@ -56,8 +58,10 @@ impl Ours {
         let dir = folder()?;
         let (policy, milter) = addresses(dir.path());
         let policy_dir = match rules {
-            Rules::Shipped if Path::new(SHIPPED_RULES).is_dir() => SHIPPED_RULES.to_owned(),
-            Rules::Shipped => return Err(io::Error::other("there is no policy.d")),
+            Rules::Shipped | Rules::Enforced(_) if Path::new(SHIPPED_RULES).is_dir() => {
+                SHIPPED_RULES.to_owned()
+            }
+            Rules::Shipped | Rules::Enforced(_) => return Err(io::Error::other("there is no policy.d")),
             Rules::These(files) => {
                 let folder = dir.path().join("policy.d");
                 fs::create_dir(&folder)?;
@@ -71,8 +75,9 @@ impl Ours {
         let listen = |kind: &str, [inet, unix]: &[Address; 2]| {
             format!("  {kind}: [{{address: \"{inet}\"}}, {{address: \"{unix}\", mode: \"0666\"}}]\n")
         };
+        let enforce = if let Rules::Enforced(rules) = rules { rules } else { "" };
         let config = format!(
-            "listen:\n{}{}  http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: \"{policy_dir}\"\n",
+            "listen:\n{}{}  http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: \"{policy_dir}\"\nenforce: [{enforce}]\n",
             listen("policy", &policy),
             listen("milter", &milter),
         );

@@ -20,6 +20,7 @@ mod areas;
 mod compare;
 mod count;
 mod gatepost;
+mod keys;
 mod lookup;
 mod milter;
 mod noop;

@@ -69,13 +69,13 @@ pub async fn load(
     address: &Address,
     connections: usize,
     window: Duration,
-    seed: u32,
+    requests: impl Fn(u32) -> Requests,
 ) -> io::Result<(u64, u64, Duration)> {
     let counts = Arc::new(Counts::default());
     let mut tasks = JoinSet::new();
     for task in 0..connections as u32 {
         let stream = address.connect().await?;
-        tasks.spawn(ask(stream, Requests::new(seed.wrapping_add(task)), counts.clone()));
+        tasks.spawn(ask(stream, requests(task), counts.clone()));
     }
     let measured = async {
         tokio::time::sleep(window / 5).await;

@@ -42,6 +42,11 @@ impl Server {
         Self::in_role(address, &["echo".into(), address.to_string(), threads.to_string()])
     }
 
+    /// gatepost's own, with a limit and so many keys in it.
+    pub fn hold(address: &Address, keys: u32) -> io::Result<Self> {
+        Self::in_role(address, &["hold".into(), address.to_string(), keys.to_string()])
+    }
+
     /// A milter that does nothing.
     pub fn noop(address: &Address, threads: usize, agreed: &Agreed) -> io::Result<Self> {
         let mut words = vec!["noop".into(), address.to_string(), threads.to_string()];
@@ -118,8 +123,13 @@ pub fn role(words: &[String]) -> io::Result<Command> {
 
 /// Policy requests over so many connections.
 pub fn ask(address: &Address, connections: usize, window: Duration) -> io::Result<Sample> {
-    let words = ["ask", &address.to_string(), &connections.to_string(), &window.as_millis().to_string()];
-    sample(&words)
+    ask_as(address, connections, window, 0)
+}
+
+/// The same from so many users, if not 0, and from nobody else.
+pub fn ask_as(address: &Address, connections: usize, window: Duration, users: u32) -> io::Result<Sample> {
+    let (connections, window) = (connections.to_string(), window.as_millis().to_string());
+    sample(&["ask", &address.to_string(), &connections, &window, &users.to_string()])
 }
 
 /// Messages through a milter, `per_session` in each session.

@@ -13,7 +13,7 @@ const SENDER_DOMAINS: u32 = 2_000;
 /// Mailboxes of a provider: as many that none gets more mail than one does.
 const RECIPIENTS: u32 = 100_000;
 const USERS: u32 = 500;
-/// One request of so many comes from a user who has logged in.
+/// As in the mail of a provider.
 const SUBMISSION_EVERY: u32 = 16;
 
 /// Numbers all requests of this process.
@@ -33,11 +33,20 @@ enum Field {
     User,
 }
 
+/// Whom requests come from.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    Outside,
+    /// So many who have logged in, with the digits of their number.
+    Users(u32, usize),
+}
+
 /// A request to be changed in place.
 #[derive(Clone, Debug)]
 struct Template {
     bytes: Vec<u8>,
     slots: Vec<(usize, usize, Field)>,
+    users: u32,
 }
 
 /// An endless supply of requests for one connection.
@@ -45,27 +54,41 @@ struct Template {
 pub struct Requests {
     inbound: Template,
     submission: Template,
+    /// One request of so many comes from a user.
+    submission_every: u32,
     seed: u32,
 }
 
 impl Requests {
     /// Two processes with different seeds give no equal `instance`.
     pub fn new(seed: u32) -> Self {
-        Self { inbound: Template::new(false), submission: Template::new(true), seed }
+        let submission = Template::new(From::Users(USERS, 4));
+        Self { inbound: Template::new(From::Outside), submission, submission_every: SUBMISSION_EVERY, seed }
+    }
+
+    /// All from so many users who have logged in, up to 10^8.
+    pub fn of_users(seed: u32, users: u32) -> Self {
+        let submission = Template::new(From::Users(users, 8));
+        Self { submission, submission_every: 1, ..Self::new(seed) }
     }
 
     pub fn next(&mut self) -> &[u8] {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let template = if number % SUBMISSION_EVERY == 7 { &mut self.submission } else { &mut self.inbound };
+        let every = self.submission_every;
+        let template = if number % every == 7 % every { &mut self.submission } else { &mut self.inbound };
         template.fill(number, self.seed);
         &template.bytes
     }
 }
 
 impl Template {
-    fn new(submission: bool) -> Self {
+    fn new(from: From) -> Self {
         use Field::*;
-        let mut new = Self { bytes: Vec::new(), slots: Vec::new() };
+        let (submission, users, digits) = match from {
+            From::Outside => (false, 1, 0),
+            From::Users(users, digits) => (true, users, digits),
+        };
+        let mut new = Self { bytes: Vec::new(), slots: Vec::new(), users };
         new.text("request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\nclient_address=");
         for octet in 0..4 {
             new.text(if octet == 0 { "" } else { "." }).slot(3, Octet(octet));
@@ -77,7 +100,7 @@ impl Template {
         new.text(if submission { "587" } else { "25" });
         new.text("\nhelo_name=mail-").slot(5, Client).text(".sender-").slot(4, SenderDomain);
         if submission {
-            new.text(".example\nsender=login-").slot(4, User).text("@example.com");
+            new.text(".example\nsender=login-").slot(digits, User).text("@example.com");
         } else {
             new.text(".example\nsender=person-").slot(5, Sender).text("@sender-").slot(4, SenderDomain);
             new.text(".example");
@@ -86,7 +109,7 @@ impl Template {
         new.text("recipient_count=0\nqueue_id=\ninstance=1b2c.").slot(8, Seed).text(".5f2a.");
         new.slot(8, Sequence).text("\nsize=4211\netrn_domain=\nstress=\n");
         if submission {
-            new.text("sasl_method=PLAIN\nsasl_username=login-").slot(4, User).text("@example.com\n");
+            new.text("sasl_method=PLAIN\nsasl_username=login-").slot(digits, User).text("@example.com\n");
         } else {
             new.text("sasl_method=\nsasl_username=\n");
         }
@@ -125,7 +148,7 @@ impl Template {
                 Field::Sender => (sender, 10),
                 Field::SenderDomain => (sender % SENDER_DOMAINS, 10),
                 Field::Sequence => (number, 16),
-                Field::User => (sender % USERS, 10),
+                Field::User => (((mixed >> 20) as u32) % self.users, 10),
             };
             write_digits(&mut self.bytes[*at..at + width], value, base);
         }
@@ -144,4 +167,9 @@ pub fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
+}
+
+/// The login of a user, as requests have it.
+pub fn login(user: u32) -> String {
+    format!("login-{user:08}@example.com")
 }

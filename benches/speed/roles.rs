@@ -1,10 +1,12 @@
 //! What a child process does: serve, or ask and print what it measured.
 
 use crate::count;
+use crate::keys;
 use crate::milter;
 use crate::milter::Agreed;
 use crate::noop;
 use crate::policy;
+use crate::requests::Requests;
 use crate::requests::mix;
 use crate::snapshot;
 use crate::socket::Address;
@@ -42,7 +44,16 @@ pub fn run(words: &[String]) -> io::Result<()> {
         }
         "ask" => {
             let (connections, window) = (number(2)?, millis(number(3)?));
-            print(on_threads(1, async move { policy::load(&address, connections, window, seed()).await })?)
+            let (users, seed) = (number(4)? as u32, seed());
+            let requests = |task: u32| match users {
+                0 => Requests::new(seed.wrapping_add(task)),
+                users => Requests::of_users(seed.wrapping_add(task), users),
+            };
+            print(on_threads(1, async move { policy::load(&address, connections, window, requests).await })?)
+        }
+        "hold" => {
+            let keys = number(2)? as u32;
+            on_threads(1, async move { keys::serve(&address, keys).await })
         }
         "mail" => {
             let (connections, per_session, window) = (number(2)?, number(3)?, millis(number(4)?));
