@@ -96,6 +96,9 @@ impl Desk {
         recall: &Recall,
     ) {
         let refusals = decided.refusals();
+        if refusals.is_empty() {
+            return;
+        }
         let marks = match decided.would {
             // A tag that only rules in observe set is none among the enforced.
             Some(_) => [Marks::default(), decided.known.recipient.clone()],

@@ -92,9 +92,10 @@ impl Decided {
             Some((rule, refusal)) if fits(refusal) => Happened::ByRule(*rule),
             _ => Happened::No,
         };
-        let each: [(Count, fn(&Refusal) -> bool); 2] =
-            [(Count::Refused, Refusal::is_told), (Count::UnknownUsers, Refusal::is_of_unknown_user)];
-        each.map(|(count, fits)| (count, worlds.map(|verdict| happened(verdict, fits)))).into()
+        vec![
+            (Count::Refused, worlds.map(|verdict| happened(verdict, Refusal::is_told))),
+            (Count::UnknownUsers, worlds.map(|verdict| happened(verdict, Refusal::is_of_unknown_user))),
+        ]
     }
 }
 

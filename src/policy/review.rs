@@ -73,7 +73,7 @@ pub(super) fn review(rules: &[(&Written, &Condition)], tag_names: &[String]) -> 
     for (index, (rule, guard)) in rules.iter().enumerate() {
         vague_recipients(index, rule, guard, review.placed[index].stage, &mut review);
         vague_tags(index, rule, guard, &all, &mut review);
-        late_events(index, rule, guard, &mut review);
+        late_events(index, rule, guard, &all, &mut review);
         misplaced_actions(index, rule, review.placed[index].stage, &mut review);
         early_texts(index, rule, review.placed[index].stage, &mut review);
         contradictions(index, rule, guard, &mut review);
@@ -230,12 +230,21 @@ fn event_of(rule: &Written) -> Option<(Count, Place)> {
 }
 
 /// Events happen before DATA, when the rest of the rule must hold.
-fn late_events(index: usize, rule: &Written, guard: &Condition, review: &mut Review) {
+fn late_events(index: usize, rule: &Written, guard: &Condition, all: &Setters, review: &mut Review) {
     let Some((count, place)) = event_of(rule) else {
         return;
     };
     let limit = rule.limit.as_ref().map(|(check, _)| check.needs()).unwrap_or_default();
-    let needed = rule.condition.needs().join(guard.needs()).join(limit).stage;
+    let mut needed = rule.condition.needs().join(guard.needs()).join(limit).stage;
+    for condition in [&rule.condition, guard] {
+        condition.each_check(&mut |check| {
+            let tags = check.tags().iter().filter_map(|tag| all.tags.get(tag));
+            let score = matches!(check, AnyCheck::Score(_)).then_some(&all.score);
+            let setters = tags.chain(score).flatten().filter(|setter| **setter < index);
+            let late = setters.filter_map(|setter| review.placed.get(*setter)).map(|placed| placed.stage);
+            needed = late.fold(needed, Stage::max);
+        });
+    }
     if needed >= Stage::Data {
         let (count, needed) = (count.word(), needed.word());
         let message = format!(

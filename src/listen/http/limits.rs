@@ -48,7 +48,7 @@ pub(super) async fn limits(
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(refused) = authorized(&state, &headers) {
+    if let Some(refused) = unauthorized(&state, &headers) {
         return refused;
     }
     let request = match request(&method, &uri) {
@@ -68,23 +68,24 @@ pub(super) async fn limits(
     json(StatusCode::OK, &shown)
 }
 
-fn authorized(state: &HttpState, headers: &HeaderMap) -> Result<(), Response> {
+/// What is said to who may not ask; None for who may.
+fn unauthorized(state: &HttpState, headers: &HeaderMap) -> Option<Response> {
     let Some(token) = state.token.load_full() else {
         let why = "there is no /v1: say listen.http.token_file in gatepost.yaml";
-        return Err(trouble(StatusCode::NOT_FOUND, why));
+        return Some(trouble(StatusCode::NOT_FOUND, why));
     };
     let said = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let said = said.and_then(|value| value.split_once(' '));
     let said = said.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).map(|(_, said)| said.trim());
     let why = match said {
-        Some(said) if token.is(said) => return Ok(()),
+        Some(said) if token.is(said) => return None,
         Some(_) => "the token is another",
         None => "say Authorization: Bearer and the token",
     };
     state.metrics.http_unauthorized();
     let mut refused = trouble(StatusCode::UNAUTHORIZED, why);
     refused.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-    Err(refused)
+    Some(refused)
 }
 
 /// What is asked for: a key stands in the path or in the query.
