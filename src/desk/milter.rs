@@ -210,11 +210,11 @@ impl MilterSession {
             return MilterAnswer::Continue;
         }
         let answer = if rejected {
-            let marks = forget_recipient(&mut session, &recipient);
+            forget_recipient(&mut session, &recipient);
             self.desk.settle_recipient(&mut session.recall, &recipient).await;
             let said = |name| macros(name).unwrap_or_default();
             let why = Rejection { enhanced: said("rcpt_host"), text: said("rcpt_addr") };
-            self.desk.count_rejection(&recipient, &why, marks, &mut session).await;
+            self.desk.count_rejection(&recipient, &why, &mut session).await;
             MilterAnswer::Continue
         } else {
             self.recipient(&recipient, &mut session).await
@@ -533,20 +533,18 @@ fn finished(mut message: Message) -> Message {
 }
 
 /// Postfix refused a recipient, for whatever reason, behind our back or because
-/// we said so; what we had found out about him.
-fn forget_recipient(session: &mut Session, recipient: &str) -> Option<[Marks; 2]> {
+/// we said so.
+fn forget_recipient(session: &mut Session, recipient: &str) {
     let Session { recall, transaction: Some(transaction), .. } = session else {
-        return None;
+        return;
     };
-    let mut marks = None;
     if let Some(at) = transaction.recipients.iter().position(|known| known == recipient) {
         transaction.recipients.remove(at);
         if at < recall.recipients.len() {
-            marks = Some(recall.recipients.remove(at));
+            recall.recipients.remove(at);
         }
     }
     transaction.refuse(recipient);
-    marks
 }
 
 fn refusal_answer(refusal: &Refusal) -> MilterAnswer {

@@ -15,7 +15,6 @@ use crate::engine::Recall;
 use crate::engine::count_event;
 use crate::facts::Fact;
 use crate::facts::Facts;
-use crate::facts::Marks;
 use crate::facts::Stage;
 use crate::reply::is_of_unknown_user;
 use parking_lot::Mutex;
@@ -95,34 +94,19 @@ impl Desk {
         transaction: &mut Transaction,
         recall: &Recall,
     ) {
-        let refusals = decided.refusals();
-        if refusals.is_empty() {
-            return;
-        }
-        let marks = match decided.would {
-            // A tag that only rules in observe set is none among the enforced.
-            Some(_) => [Marks::default(), decided.known.recipient.clone()],
-            None => [(); 2].map(|()| decided.known.recipient.clone()),
-        };
-        self.count_refusals(facts, &refusals, Some(&marks), transaction, recall).await;
+        self.count_refusals(facts, &decided.refusals(), transaction, recall).await;
     }
 
     /// A recipient that Postfix refused, for whatever reason, or that we did, which it
     /// tells the milter as well.
-    pub(super) async fn count_rejection(
-        &self,
-        recipient: &str,
-        why: &Rejection,
-        marks: Option<[Marks; 2]>,
-        session: &mut Session,
-    ) {
-        let Session { recall, transaction: Some(transaction), milter, .. } = session else {
+    pub(super) async fn count_rejection(&self, recipient: &str, why: &Rejection, session: &mut Session) {
+        let Session { recall, transaction: Some(transaction), milter, connection, .. } = session else {
             return;
         };
         if transaction.active.policy.events.is_empty() {
             return;
         }
-        let mut facts = transaction.seen(milter.as_deref());
+        let mut facts = transaction.seen(milter.as_deref(), connection.as_deref());
         self.set_moment(&mut facts);
         facts.recipients.clear();
         facts.set(Fact::Recipient, recipient);
@@ -130,14 +114,13 @@ impl Desk {
         if is_of_unknown_user(&why.enhanced, &why.text) {
             refusals.push((Count::UnknownUsers, [Happened::ByOthers; 2]));
         }
-        self.count_refusals(&facts, &refusals, marks.as_ref(), transaction, recall).await;
+        self.count_refusals(&facts, &refusals, transaction, recall).await;
     }
 
     async fn count_refusals(
         &self,
         facts: &Facts,
         refusals: &[(Count, [Happened; 2])],
-        marks: Option<&[Marks; 2]>,
         transaction: &mut Transaction,
         recall: &Recall,
     ) {
@@ -145,7 +128,8 @@ impl Desk {
         for (count, happened) in refusals {
             let happened = transaction.counted.is_new(recipient, *count, *happened);
             let policy = &transaction.active.policy;
-            let event = Event { policy, facts, stage: Stage::Rcpt, count: *count, n: 1, happened, marks };
+            let event =
+                Event { policy, facts, stage: Stage::Rcpt, count: *count, n: 1, happened, only: None };
             count_event(&event, recall, self.store()).await;
         }
     }
@@ -166,21 +150,22 @@ impl Desk {
         transaction.counted.missing = missing;
         let policy = &transaction.active.policy;
         let (count, n, happened) = (Count::Refused, more as u64, [Happened::ByOthers; 2]);
-        let event = Event { policy, facts, stage: Stage::Data, count, n, happened, marks: None };
+        let event = Event { policy, facts, stage: Stage::Data, count, n, happened, only: None };
         count_event(&event, recall, self.store()).await;
     }
 
     /// A transaction is over. If it came to recipients but not to DATA, its client has given
     /// it up.
     pub(super) async fn count_probe(&self, session: &Session) {
-        let Session { recall, transaction: Some(transaction), milter, is_cut, .. } = session else {
+        let Session { recall, transaction: Some(transaction), milter, connection, is_cut, .. } = session
+        else {
             return;
         };
         let asks = !transaction.active.policy.events.is_empty();
         if !asks || transaction.had_data || transaction.recipients.is_empty() {
             return;
         }
-        let mut facts = transaction.seen(milter.as_deref());
+        let mut facts = transaction.seen(milter.as_deref(), connection.as_deref());
         // The milter hears of every end; else the session may just have been forgotten.
         if !transaction.by_milter && (*is_cut || !self.data_ports.know(&facts)) {
             return;
@@ -190,7 +175,7 @@ impl Desk {
         facts.recipients.clone_from(&transaction.recipients);
         let policy = &transaction.active.policy;
         let (count, happened) = (Count::Probes, [Happened::ByOthers; 2]);
-        let event = Event { policy, facts: &facts, stage: Stage::Data, count, n: 1, happened, marks: None };
+        let event = Event { policy, facts: &facts, stage: Stage::Data, count, n: 1, happened, only: None };
         count_event(&event, recall, self.store()).await;
     }
 }

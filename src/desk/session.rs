@@ -169,9 +169,13 @@ impl Transaction {
         self.hasher.hash_one(recipient)
     }
 
-    /// What both sides know of it: as delegation asked, else as the milter has it.
-    pub(super) fn seen(&self, milter: Option<&Facts>) -> Facts {
+    /// What both sides know of it: as delegation asked, else as the milter has it, at the
+    /// listener where delegation last asked about the connection.
+    pub(super) fn seen(&self, milter: Option<&Facts>, connection: Option<&Facts>) -> Facts {
         let mut facts = self.facts.as_deref().cloned().unwrap_or_default();
+        if let Some(listener) = connection.and_then(|connection| connection.text(Fact::Listener)) {
+            facts.set(Fact::Listener, listener);
+        }
         if let Some(milter) = milter {
             facts.complete_from(milter);
         }

@@ -389,3 +389,26 @@ async fn a_rule_s_own_refusals_are_none_to_it_and_observe_is_a_world_of_its_own(
     let expected = [("r", 1), ("s", 2)];
     assert!(expected.iter().all(|it| used.contains(it)) && used.len() == 2, "{used:?}");
 }
+
+/// With `reject_unlisted_recipient` in front of us nobody has asked the rules that mark.
+#[tokio::test]
+async fn who_is_excused_by_a_tag_is_so_before_delegation_was_asked() {
+    for (tagged, expected) in [("198.51.100.7", 0), ("198.51.100.8", 1)] {
+        let desk = desk(&format!(
+            "rules:\n  - {{name: t, when: {{client_address: {tagged}}}, then: {{tag: partner}}}}\n  \
+             - {{name: s, when: {{recipient: c@}}, then: {{tag: theirs}}}}\n  \
+             - {{name: u, when: {{rate: {{key: sender, count: unknown_users, limits: [9/1h]}}}}, unless: [{{tag: partner}}, {{tag: theirs}}], then: reject}}",
+        ));
+        let mut session = milter(&desk, "x.example", "198.51.100.7:1000", "<a@sender.example>").await;
+        let macros = |name: &str| match name {
+            "rcpt_mailer" => Some("error".to_owned()),
+            "rcpt_host" => Some("5.1.1".to_owned()),
+            _ => None,
+        };
+        session.rcpt(b"<b@example.com>", &[], &macros).await;
+        session.rcpt(b"<c@example.com>", &[], &macros).await;
+        let used: u64 =
+            desk.limits_of("a@sender.example").await.iter().map(|it| it.used.windows[0].used).sum();
+        assert_eq!(used, expected, "{tagged}");
+    }
+}

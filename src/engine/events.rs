@@ -4,6 +4,7 @@
 //! Clients choose how often it happens. What it costs is one look at the rules that
 //! count it, and their keys in the store, which is bounded.
 
+use super::Answers;
 use super::Ask;
 use super::Decided;
 use super::Recall;
@@ -11,16 +12,14 @@ use super::Store;
 use super::World;
 use super::in_store;
 use super::listing;
+use super::memo::Once;
+use super::walk::walk;
 use super::within;
 use crate::checks::Context;
 use crate::checks::Count;
 use crate::checks::Question;
 use crate::checks::Truth;
-use crate::facts::Fact;
 use crate::facts::Facts;
-use crate::facts::Known;
-use crate::facts::Listed;
-use crate::facts::Marks;
 use crate::facts::Stage;
 use crate::policy::Limit;
 use crate::policy::Mode;
@@ -50,8 +49,8 @@ pub struct Event<'a> {
     pub n: u64,
     /// Among the enforced rules, and among all.
     pub happened: [Happened; 2],
-    /// Of the recipient, where there is one, as in `happened`.
-    pub marks: Option<&'a [Marks; 2]>,
+    /// One rule alone, as its own tests have it.
+    pub only: Option<u32>,
 }
 
 impl Event<'_> {
@@ -73,9 +72,17 @@ impl Event<'_> {
         (!is_its_own).then_some(limit)
     }
 
-    fn known(&self, world: World, recall: &Recall, listed: Vec<(Fact, Listed)>) -> Known {
-        let recipient = self.marks.map(|marks| marks[world as usize].clone()).unwrap_or_default();
-        Known { recipient, listed, ..recall.known(world, self.stage) }
+    fn ask(&self) -> Ask<'_> {
+        Ask {
+            policy: self.policy,
+            facts: self.facts,
+            stage: self.stage,
+            decides_envelope: true,
+            id: "",
+            impossible: &[],
+            only: self.only,
+            trace: false,
+        }
     }
 }
 
@@ -106,19 +113,11 @@ pub async fn count_event(event: &Event<'_>, recall: &Recall, store: Store<'_>) {
     if asking.is_empty() || !store.charges {
         return;
     }
-    let ask = Ask {
-        policy: event.policy,
-        facts: event.facts,
-        stage: event.stage,
-        decides_envelope: true,
-        id: "",
-        impossible: &[],
-        only: None,
-        trace: false,
-    };
-    let listed = listing::listed(&ask, store).await;
-    let [enforced, all] = listed;
-    let known = [event.known(World::Enforced, recall, enforced), event.known(World::All, recall, all)];
+    let ask = event.ask();
+    let mut once = Once::default();
+    once.listed = listing::listed(&ask, store).await;
+    // Postfix may have refused before anybody asked the rules that mark.
+    let known = World::BOTH.map(|world| walk(&ask, world, recall, &Answers::default(), &once).known);
     let mut questions = Vec::new();
     for (rule, limit) in asking {
         let world = if rule.mode == Mode::Enforce { World::Enforced } else { World::All };

@@ -317,7 +317,7 @@ impl Sending<'_> {
         (count, n): (Count, u64),
         happened: [Happened; 2],
     ) -> Event<'e> {
-        Event { policy: self.set.policy, facts, stage, count, n, happened, marks: None }
+        Event { policy: self.set.policy, facts, stage, count, n, happened, only: self.set.only }
     }
 
     /// Puts the keys on the lists that the test says.

@@ -151,3 +151,34 @@ fn the_login_is_one_however_it_is_written() {
         }
     }
 }
+
+/// The milter knows who has logged in, also where Postfix refuses in front of us.
+#[test]
+fn unknown_users_count_for_the_login() {
+    let rules = r#"
+rules:
+  - {name: partner, when: {sasl_username: bert@test.example}, then: {tag: partner}}
+  - name: unknown
+    when: {rate: {key: sasl_username, count: unknown_users, limits: [2/1h]}}
+    unless: {tag: partner}
+    then: {reject: "5.7.1 {key}: {used} unknown"}
+"#;
+    let main = "relay_recipient_maps = inline:{bob@test.example=x}\n\
+                smtpd_recipient_restrictions = reject_unlisted_recipient, $ask\n";
+    let setup = Setup { logins: &["anna", "bert"], main: main.to_owned(), ..Setup::default() };
+    let Some(rig) = Rig::with(rules, Sockets::Inet, setup) else { return };
+    for (user, expected) in [(ANNA, "anna@test.example: 2 unknown"), (BERT, "")] {
+        let mut client = rig.client();
+        log_in(&mut client, user, PASSWORD).expect(235);
+        client.mail(ALICE).expect(250);
+        for unknown in ["ann@test.example", "ben@test.example"] {
+            client.rcpt(unknown).expect_text(550, "User unknown");
+        }
+        let answer = client.rcpt(BOB);
+        if expected.is_empty() {
+            answer.expect(250)
+        } else {
+            answer.expect_text(554, expected)
+        };
+    }
+}
