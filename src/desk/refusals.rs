@@ -165,11 +165,12 @@ impl Desk {
         if !asks || transaction.had_data || transaction.recipients.is_empty() {
             return;
         }
-        let mut facts = transaction.seen(milter.as_deref(), connection.as_deref());
         // The milter hears of every end; else the session may just have been forgotten.
-        if !transaction.by_milter && (*is_cut || !self.data_ports.know(&facts)) {
+        let is_known = || transaction.facts.as_ref().is_some_and(|facts| self.data_ports.know(facts));
+        if !transaction.by_milter && (*is_cut || !is_known()) {
             return;
         }
+        let mut facts = transaction.seen(milter.as_deref(), connection.as_deref());
         self.set_moment(&mut facts);
         facts.unset(Fact::Recipient);
         facts.recipients.clone_from(&transaction.recipients);
