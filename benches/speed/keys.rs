@@ -127,7 +127,7 @@ pub async fn serve(address: &Address, keys: u32) -> io::Result<()> {
         deadlines,
         max_connections: CONNECTIONS * 2,
         decides: Decides::Message,
-        workers: Some(Workers::start(threads, || {}, || {})?),
+        workers: Some(Workers::start(threads, std::future::pending, || {})?),
     };
     let address = match address {
         Address::Inet(port) => config::Address::Inet(([127, 0, 0, 1], *port).into()),
