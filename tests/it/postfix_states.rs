@@ -166,7 +166,7 @@ fn a_queue_id_that_is_there_from_the_first_recipient_joins_as_well() {
     for message in rig.sink.messages(2) {
         assert_eq!(message.header("X-Seen"), ["2 and 0"]);
     }
-    assert_eq!(rig.gatepost.count_log("message accept .*queue_id=.*seen_by=both"), 2);
+    rig.gatepost.wait_lines(2, "message accept .*queue_id=.*seen_by=both");
 }
 
 #[test]
