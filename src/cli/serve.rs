@@ -176,10 +176,7 @@ async fn serve(
         wall: Timestamp::now,
     }));
     let stats = Arc::new(ListenStats::default());
-    let workers = std::env::var("GW")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let (gathering, sending) = (journal.clone(), journal.clone());
     let gather = move || async move { gathering.gather().await };
     let workers = Workers::start(workers, gather, move || sending.send_gathered())
