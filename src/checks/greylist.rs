@@ -20,8 +20,8 @@
 //!
 //! The next try may come from another host of the same pool. If the client's name is
 //! verified, a pool is all hosts of the name's domain, else its /24, of IPv6 its /64. A
-//! name made of the address is a dynamic one: such a client stands for itself, and
-//! proves nothing for its neighbours. Of the sender case and `+extension` never count,
+//! name made of the address says nothing of the domain's other hosts: such a client's
+//! pool is its /24, and it proves nothing for its neighbours. Of the sender case and `+extension` never count,
 //! nor numbers that stand as words of their own, as in the senders of mailing lists.
 //!
 //! Each rule remembers its own. In observe nothing is delayed, and so nothing comes back
@@ -183,16 +183,19 @@ impl Greylist {
 fn origin(facts: &Facts) -> Option<(String, String)> {
     let ip = facts.ip(Fact::ClientAddress)?;
     let name = facts.folded(Fact::ClientName).filter(|name| *name != "unknown");
-    let is_dynamic = name.is_some_and(|name| is_made_of(name, ip));
-    let prefix = match ip {
-        IpAddr::V4(_) if is_dynamic => 32,
-        IpAddr::V4(_) => IPV4_PREFIX,
-        IpAddr::V6(_) => IPV6_PREFIX,
+    let is_numbered = name.is_some_and(|name| is_made_of(name, ip));
+    let own = if ip.is_ipv4() && is_numbered { 32 } else { around(ip) };
+    // Large senders number their hosts too, and send the same mail from the next one.
+    let pool = match name.filter(|_| !is_numbered).and_then(domain_of) {
+        Some(domain) => domain.to_owned(),
+        None => network(ip, around(ip))?,
     };
-    let network = network(ip, prefix)?;
-    let pool = name.filter(|_| !is_dynamic).and_then(domain_of);
-    let pool = pool.map_or_else(|| network.clone(), str::to_owned);
-    Some((network, pool))
+    Some((network(ip, own)?, pool))
+}
+
+/// As wide as the hosts of one owner often are.
+fn around(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { IPV4_PREFIX } else { IPV6_PREFIX }
 }
 
 /// The domain in which a host is. Where that is as wide as `co.uk`, its hosts can do
@@ -202,8 +205,9 @@ fn domain_of(name: &str) -> Option<&str> {
     if domain.contains('.') { Some(domain) } else { Some(name) }
 }
 
-/// Whether a name has the last two bytes of its address, as decimal numbers or in hex: such
-/// hosts have the same domain, and nothing else in common.
+/// Whether a name has the last two bytes of its address, as decimal numbers or in hex, or of
+/// an IPv6 address three groups: such hosts have the same domain, and nothing else in
+/// common. One group alone is how large senders number their hosts.
 fn is_made_of(name: &str, ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -219,8 +223,8 @@ fn is_made_of(name: &str, ip: IpAddr) -> bool {
             both || name.contains(&format!("{:08x}", u32::from(ip)))
         }
         IpAddr::V6(ip) => {
-            let [.., last] = ip.segments();
-            last > 0xff && name.contains(&format!("{last:x}"))
+            let telling = ip.segments().into_iter().filter(|group| *group > 0xff);
+            telling.filter(|group| name.contains(&format!("{group:x}"))).count() >= 3
         }
     }
 }
@@ -307,14 +311,23 @@ mod tests {
             ("192.0.2.7", "mail.b.test", "192.0.2.0/24", "b.test"),
             ("192.0.2.7", "MAIL-3.Out.B.test", "192.0.2.0/24", "out.b.test"),
             ("192.0.2.7", "b.test", "192.0.2.0/24", "b.test"),
-            ("192.0.2.7", "dsl-192-0-2-7.isp.test", "192.0.2.7", "192.0.2.7"),
-            ("192.0.2.7", "007.002.isp.test", "192.0.2.7", "192.0.2.7"),
-            ("192.0.2.7", "c0000207.isp.test", "192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7", "dsl-192-0-2-7.isp.test", "192.0.2.7", "192.0.2.0/24"),
+            ("192.0.2.7", "007.002.isp.test", "192.0.2.7", "192.0.2.0/24"),
+            ("192.0.2.7", "c0000207.isp.test", "192.0.2.7", "192.0.2.0/24"),
             ("192.0.2.7", "mail-7.b.test", "192.0.2.0/24", "b.test"),
             ("192.0.7.7", "mail-7.b.test", "192.0.7.0/24", "b.test"),
-            ("192.0.7.7", "p7-7.isp.test", "192.0.7.7", "192.0.7.7"),
+            ("192.0.7.7", "p7-7.isp.test", "192.0.7.7", "192.0.7.0/24"),
+            ("192.0.8.31", "a8-31.out.b.test", "192.0.8.31", "192.0.8.0/24"),
             ("2001:db8::1", "mail.b.test", "2001:db8::/64", "b.test"),
+            ("2001:db8:4864:20::531", "mail-ed1-x531.b.test", "2001:db8:4864:20::/64", "b.test"),
+            (
+                "2001:db8:f403:2614::700",
+                "db8eur05on20700.out.b.test",
+                "2001:db8:f403:2614::/64",
+                "out.b.test",
+            ),
             ("2001:db8::a1b2", "ip-2001-db8--a1b2.isp.test", "2001:db8::/64", "2001:db8::/64"),
+            ("2001:db8:1a2b::1", "p20010db81a2b0000.isp.test", "2001:db8:1a2b::/64", "2001:db8:1a2b::/64"),
             ("2001:db8::a1b2", "unknown", "2001:db8::/64", "2001:db8::/64"),
         ] {
             let given =
