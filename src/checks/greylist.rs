@@ -28,8 +28,10 @@
 //! before there is another mail: what a rule would have delayed is counted at its most,
 //! and what it learns meanwhile holds when it is enforced. A mail that is refused for
 //! good by another rule is not remembered. There is room for 262,144 mails that wait,
-//! each for at least four hours, and as many that came back; when it is full, new mail
-//! passes, and is counted (`gatepost_fail_open_total{reason="full"}`).
+//! each for at least four hours, and as many that came back. When three quarters of the
+//! first are taken, all new mail of a pool waits together, and passes together for four
+//! hours; when all are, new mail passes, and is counted
+//! (`gatepost_fail_open_total{reason="full"}`).
 //!
 //! A text may say `{retry_after}`. In a test, `after:` lets time pass; what is given as
 //! `greylist: false` has waited.
