@@ -52,6 +52,7 @@ use super::Truth;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
+use crate::facts::parse_ip;
 use crate::quantity::parse_duration;
 use crate::quantity::show_wait;
 use crate::state::Attempt;
@@ -78,7 +79,7 @@ const REMEMBER: Duration = Duration::from_secs(35 * 86_400);
 
 #[derive(Clone, Debug)]
 pub struct Greylist {
-    terms: Terms,
+    pub terms: Terms,
 }
 
 impl Check for Greylist {
@@ -193,6 +194,19 @@ fn origin(facts: &Facts) -> Option<(String, String)> {
         None => network(ip, around(ip))?,
     };
     Some((network(ip, own)?, pool))
+}
+
+/// What an operator means: an address for its network, or a domain as the log has it.
+pub fn pool_of(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    if let Some(pool) = parse_ip(address).and_then(|ip| network(ip, around(ip))) {
+        let is_meant = length.is_empty() || pool.ends_with(&format!("/{length}"));
+        return is_meant.then_some(pool);
+    }
+    let domain = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_one =
+        domain.contains('.') && domain.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    is_one.then_some(domain)
 }
 
 /// As wide as the hosts of one owner often are.
@@ -343,6 +357,23 @@ mod tests {
         }
         assert_eq!(asked("sender=a@b.test recipient=c@d.test"), None);
         assert_eq!(asked("client_address=192.0.2.7 sender=a@b.test"), None);
+    }
+
+    #[test]
+    fn an_operator_names_a_pool() {
+        for (text, expected) in [
+            ("192.0.2.7", Some("192.0.2.0/24")),
+            ("192.0.2.7/24", Some("192.0.2.0/24")),
+            ("192.0.2.0/16", None),
+            ("2001:DB8::7", Some("2001:db8::/64")),
+            ("::ffff:192.0.2.7", Some("192.0.2.0/24")),
+            ("Out.B.test.", Some("out.b.test")),
+            ("ann", None),
+            ("ann@b.test", None),
+            ("", None),
+        ] {
+            assert_eq!(pool_of(text).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -188,20 +188,36 @@ impl Greylist {
         if self.proved.of(hash).get(hash).is_some_and(|proved| proved.until > now) {
             return Standing::Known;
         }
-        let new = Standing::Waits { left: terms.delay, is_new: true };
         let mut waiting = self.waiting.of(hash);
-        if let Some(found) = waiting.get(hash).filter(|waiting| waiting.until > now) {
-            return found.standing(terms, now);
+        let found = waiting.get(hash).filter(|waiting| waiting.until > now);
+        let single = found.map(|waiting| waiting.standing(terms, now));
+        if let Some(standing) = single.filter(|standing| standing.passes()) {
+            return standing;
         }
-        let has_room = waiting.has_room_within(self.most_single, |waiting| waiting.worth(now));
+        let has_room =
+            single.is_none() && waiting.has_room_within(self.most_single, |waiting| waiting.worth(now));
         drop(waiting);
         // Also if there is room again: who was told to wait with his pool has waited.
-        let hash = self.pool(attempt);
+        let hash = self.pool(attempt.bucket, &attempt.pool);
         let mut waiting = self.waiting.of(hash);
-        if let Some(found) = waiting.get(hash).filter(|waiting| waiting.until > now) {
-            return found.standing(terms, now);
+        let found = waiting.get(hash).filter(|waiting| waiting.until > now);
+        let together = found.map(|waiting| waiting.standing(terms, now));
+        if let Some(standing) = together.filter(|standing| standing.passes()).or(single).or(together) {
+            return standing;
         }
-        if has_room || waiting.has_room(|waiting| waiting.worth(now)) { new } else { Standing::Full }
+        if has_room || waiting.has_room(|waiting| waiting.worth(now)) {
+            Standing::Waits { left: terms.delay, is_new: true }
+        } else {
+            Standing::Full
+        }
+    }
+
+    /// Has all mail of a pool waited, for as long as a server may take to try again;
+    /// false when there is no room.
+    pub(super) fn pass(&self, bucket: u32, pool: &str, terms: &Terms, now: Nanos) -> bool {
+        let delay = u64::try_from(terms.delay.as_nanos()).unwrap_or(u64::MAX);
+        let waited = Waiting { first: now.saturating_sub(delay), until: now.saturating_add(KEPT_WAITING) };
+        self.waiting.insert(self.pool(bucket, pool), waited, |it| it.worth(now))
     }
 
     /// Remembers an attempt, and what it has proved.
@@ -273,7 +289,11 @@ impl Greylist {
         }
         // It stands for all mail of the pool, so for no longer than it must.
         let until = single.until.min(after(now, delay).saturating_add(KEPT_WAITING));
-        if !self.waiting.insert(self.pool(attempt), Waiting { first: now, until }, |it| it.worth(now)) {
+        if !self.waiting.insert(
+            self.pool(attempt.bucket, &attempt.pool),
+            Waiting { first: now, until },
+            |it| it.worth(now),
+        ) {
             self.full.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -318,8 +338,8 @@ impl Greylist {
         self.seed.hash(attempt.bucket, &[pool, sender, recipient].map(|text| cut(text)))
     }
 
-    fn pool(&self, attempt: &Attempt) -> u64 {
-        self.seed.hash(attempt.bucket, &["pool", cut(&attempt.pool)])
+    fn pool(&self, bucket: u32, pool: &str) -> u64 {
+        self.seed.hash(bucket, &["pool", cut(pool)])
     }
 
     fn network(&self, attempt: &Attempt) -> u64 {
@@ -584,6 +604,29 @@ mod tests {
         (0..SHARDS).for_each(|_| greylist.sweep(NOW + 100 * DAY));
         let sizes = greylist.sizes();
         assert_eq!((sizes.waiting, sizes.proved, sizes.networks), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_pool_that_is_let_pass_has_waited_for_some_hours() {
+        let greylist = greylist();
+        let (known, other) = (attempt("192.0.2.0/24", "a@b.test"), attempt("198.51.100.0/24", "a@b.test"));
+        assert_eq!(try_at(&greylist, &known, NOW), waits(300, true));
+        assert!(greylist.pass(1, "192.0.2.0/24", &TERMS, NOW));
+        let passed = Standing::CameBack { after: TERMS.delay };
+        for (attempt, at, expected) in [
+            (&other, 0, waits(300, true)),
+            (&Attempt { bucket: 2, ..known.clone() }, 0, waits(300, true)),
+            (&known, 0, passed),
+            (&known, 5 * HOUR, Standing::Known),
+            (
+                &attempt("192.0.2.0/24", "b@b.test"),
+                SECOND,
+                Standing::CameBack { after: TERMS.delay + Duration::from_secs(1) },
+            ),
+            (&attempt("192.0.2.0/24", "c@b.test"), 4 * HOUR, waits(300, true)),
+        ] {
+            assert_eq!(try_at(&greylist, attempt, NOW + at), expected, "{attempt:?}");
+        }
     }
 
     #[test]
