@@ -657,6 +657,23 @@ mod tests {
     }
 
     #[test]
+    fn what_another_clock_has_seen_in_the_future_is_seen_now() {
+        let (ahead, next) = (Greylist::new(Seed([1, 2])), Greylist::new(Seed([1, 2])));
+        let (known, waiting) = (attempt("192.0.2.0/24", "a@b.test"), attempt("198.51.100.0/24", "a@b.test"));
+        for hour in 0..5 {
+            try_at(&ahead, &known, NOW + DAY + hour * HOUR);
+        }
+        try_at(&ahead, &waiting, NOW + DAY);
+        ahead.each(|attempt| assert!(next.restore(attempt, NOW)));
+        assert_eq!(next.peek(&waiting, NOW + 300 * SECOND), Standing::CameBack { after: TERMS.delay });
+        // Four of its proofs were kept, the fifth comes an hour later.
+        let new = attempt("192.0.2.0/24", "new@b.test");
+        assert!(!next.peek(&new, NOW + HOUR).passes());
+        try_at(&next, &known, NOW + HOUR);
+        assert_eq!(next.peek(&new, NOW + HOUR), Standing::Allowed);
+    }
+
+    #[test]
     fn another_process_goes_on_where_this_one_ended() {
         let (greylist, next) = (Greylist::new(Seed([1, 2])), Greylist::new(Seed([1, 2])));
         let known = attempt("192.0.2.0/24", "a@b.test");

@@ -188,6 +188,21 @@ mod tests {
     }
 
     #[test]
+    fn new_entries_clear_away_what_is_over() {
+        let mut ring = Ring::new(1_000);
+        for hash in 0..150 {
+            let _ = ring.insert(hash, 9, worth);
+        }
+        for hash in 0..100 {
+            *ring.get_mut(hash).unwrap() = 0;
+        }
+        for hash in 200..250 {
+            let _ = ring.insert(hash, 9, worth);
+        }
+        assert!(ring.len() < 150 && ring.evicted == 0, "{}", ring.len());
+    }
+
+    #[test]
     fn the_ring_stays_as_small_as_the_map() {
         let mut ring = Ring::new(100);
         for round in 0..10_000_u64 {
