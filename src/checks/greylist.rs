@@ -21,8 +21,9 @@
 //! The next try may come from another host of the same pool. If the client's name is
 //! verified, a pool is all hosts of the name's domain, else its /24, of IPv6 its /64. A
 //! name made of the address says nothing of the domain's other hosts: such a client's
-//! pool is its /24, and it proves nothing for its neighbours. Of the sender case and `+extension` never count,
-//! nor numbers that stand as words of their own, as in the senders of mailing lists.
+//! pool is its /24, and it proves nothing for its neighbours. Of the sender case and
+//! `+extension` never count, nor numbers that stand as words of their own, as in the
+//! senders of mailing lists.
 //!
 //! Each rule remembers its own. In observe nothing is delayed, and so nothing comes back
 //! before there is another mail: what a rule would have delayed is counted at its most,

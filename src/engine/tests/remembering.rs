@@ -188,6 +188,34 @@ async fn a_store_that_is_gone_delays_nobody_unless_a_rule_says_so() {
 }
 
 #[tokio::test]
+async fn explain_remembers_nothing() {
+    let mut bench = Bench::new(&format!(
+        "rules:
+  - {{name: senders, when: {{{SENDERS}}}, then: {{log: x}}}}
+  - {{name: wait, when: greylist, then: defer_if_permit}}
+"
+    ));
+    let facts = facts_of(Stage::Rcpt, &from(1));
+    let ask = Ask {
+        policy: &bench.policy,
+        facts: &facts,
+        stage: Stage::Rcpt,
+        decides_envelope: true,
+        id: "",
+        impossible: &[],
+        only: None,
+        trace: true,
+    };
+    let store = Store { charges: false, ..bench.store() };
+    let decided = decide(ask, &mut Recall::default(), store).await;
+    assert_eq!((decided.verdict.word(), decided.shown.len()), ("defer_if_permit", 1));
+    assert_eq!((bench.state.distinct_sizes().0, bench.state.greylist_sizes().waiting), (0, 0));
+    bench.now += HOUR;
+    assert_eq!(bench.mail(&from(1)).await.0, "defer_if_permit");
+    assert_eq!((bench.state.distinct_sizes().0, bench.state.greylist_sizes().waiting), (0, 1));
+}
+
+#[tokio::test]
 async fn sessions_at_once_show_no_more_than_allowed() {
     let bench = Bench::new(&format!("rules:\n  - {{name: senders, when: {{{SENDERS}}}, then: defer}}\n"));
     let accepted = |number: u64| {
