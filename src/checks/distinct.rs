@@ -81,7 +81,11 @@ impl Check for Distinct {
         let limits_at = limits.place;
         let limits = Allowance::parse(limits, cx);
         let (key, count, limits) = (key?, count?, limits?);
-        let is_itself = key.parts().contains(&count);
+        let is_itself = match &key {
+            Key::All(parts) => parts.contains(&count),
+            // Behind another, it is the value of those who have that one.
+            Key::FirstOf(parts) => parts.first() == Some(&count),
+        };
         if is_itself {
             let name = count.fact.name();
             cx.mistake(count_at, format!("each `{name}` has one `{name}`: count another attribute"));
@@ -218,6 +222,12 @@ mod tests {
                 "sender=a@b.test helo_name=x recipient=a@x.test",
                 Some(("a@b.test x", "a@x.test")),
             ),
+            (
+                "{first_of: [sasl_username, client_address]}",
+                "client_address",
+                "sasl_username=bob client_address=192.0.2.7",
+                Some(("bob", "192.0.2.7")),
+            ),
             ("sasl_username", "sender", "sender=a@b.test", None),
             ("client_address", "sasl_username", "client_address=192.0.2.7", None),
         ] {
@@ -301,6 +311,14 @@ mod tests {
             ("distinct: {key: sender, limits: [1/1h]}", "distinct needs key, count and limits"),
             (
                 "distinct: {key: sender, count: sender, limits: [1/1h]}",
+                "each `sender` has one `sender`: count another attribute",
+            ),
+            (
+                "distinct: {key: [helo_name, sender], count: sender, limits: [1/1h]}",
+                "each `sender` has one `sender`: count another attribute",
+            ),
+            (
+                "distinct: {key: {first_of: [sender, helo_name]}, count: sender, limits: [1/1h]}",
                 "each `sender` has one `sender`: count another attribute",
             ),
             (

@@ -20,16 +20,19 @@
 //!
 //! The next try may come from another host of the same pool. If the client's name is
 //! verified, a pool is all hosts of the name's domain, else its /24, of IPv6 its /64. A
-//! name made of the address is a dynamic one: such a client stands for itself, and
-//! proves nothing for its neighbours. Of the sender case and `+extension` never count,
-//! nor numbers that stand as words of their own, as in the senders of mailing lists.
+//! name made of the address says nothing of the domain's other hosts: such a client's
+//! pool is its /24, and it proves nothing for its neighbours. Of the sender case and
+//! `+extension` never count, nor numbers that stand as words of their own, as in the
+//! senders of mailing lists.
 //!
 //! Each rule remembers its own. In observe nothing is delayed, and so nothing comes back
 //! before there is another mail: what a rule would have delayed is counted at its most,
 //! and what it learns meanwhile holds when it is enforced. A mail that is refused for
 //! good by another rule is not remembered. There is room for 262,144 mails that wait,
-//! each for at least four hours, and as many that came back; when it is full, new mail
-//! passes, and is counted (`gatepost_fail_open_total{reason="full"}`).
+//! each for at least four hours, and as many that came back. When three quarters of the
+//! first are taken, all new mail of a pool waits together, and passes together for four
+//! hours; when all are, new mail passes, and is counted
+//! (`gatepost_fail_open_total{reason="full"}`).
 //!
 //! A text may say `{retry_after}`. In a test, `after:` lets time pass; what is given as
 //! `greylist: false` has waited.
@@ -50,6 +53,7 @@ use super::Truth;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
+use crate::facts::parse_ip;
 use crate::quantity::parse_duration;
 use crate::quantity::show_wait;
 use crate::state::Attempt;
@@ -76,7 +80,7 @@ const REMEMBER: Duration = Duration::from_secs(35 * 86_400);
 
 #[derive(Clone, Debug)]
 pub struct Greylist {
-    terms: Terms,
+    pub terms: Terms,
 }
 
 impl Check for Greylist {
@@ -183,16 +187,32 @@ impl Greylist {
 fn origin(facts: &Facts) -> Option<(String, String)> {
     let ip = facts.ip(Fact::ClientAddress)?;
     let name = facts.folded(Fact::ClientName).filter(|name| *name != "unknown");
-    let is_dynamic = name.is_some_and(|name| is_made_of(name, ip));
-    let prefix = match ip {
-        IpAddr::V4(_) if is_dynamic => 32,
-        IpAddr::V4(_) => IPV4_PREFIX,
-        IpAddr::V6(_) => IPV6_PREFIX,
+    let is_numbered = name.is_some_and(|name| is_made_of(name, ip));
+    let own = if ip.is_ipv4() && is_numbered { 32 } else { around(ip) };
+    // Large senders number their hosts too, and send the same mail from the next one.
+    let pool = match name.filter(|_| !is_numbered).and_then(domain_of) {
+        Some(domain) => domain.to_owned(),
+        None => network(ip, around(ip))?,
     };
-    let network = network(ip, prefix)?;
-    let pool = name.filter(|_| !is_dynamic).and_then(domain_of);
-    let pool = pool.map_or_else(|| network.clone(), str::to_owned);
-    Some((network, pool))
+    Some((network(ip, own)?, pool))
+}
+
+/// What an operator means: an address for its network, or a domain as the log has it.
+pub fn pool_of(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/').unwrap_or((text, ""));
+    if let Some(pool) = parse_ip(address).and_then(|ip| network(ip, around(ip))) {
+        let is_meant = length.is_empty() || pool.ends_with(&format!("/{length}"));
+        return is_meant.then_some(pool);
+    }
+    let domain = text.trim_end_matches('.').to_ascii_lowercase();
+    let is_one =
+        domain.contains('.') && domain.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    is_one.then_some(domain)
+}
+
+/// As wide as the hosts of one owner often are.
+fn around(ip: IpAddr) -> u8 {
+    if ip.is_ipv4() { IPV4_PREFIX } else { IPV6_PREFIX }
 }
 
 /// The domain in which a host is. Where that is as wide as `co.uk`, its hosts can do
@@ -202,8 +222,9 @@ fn domain_of(name: &str) -> Option<&str> {
     if domain.contains('.') { Some(domain) } else { Some(name) }
 }
 
-/// Whether a name has the last two bytes of its address, as decimal numbers or in hex: such
-/// hosts have the same domain, and nothing else in common.
+/// Whether a name has the last two bytes of its address, as decimal numbers or in hex, or of
+/// an IPv6 address three groups: such hosts have the same domain, and nothing else in
+/// common. One group alone is how large senders number their hosts.
 fn is_made_of(name: &str, ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => {
@@ -219,8 +240,8 @@ fn is_made_of(name: &str, ip: IpAddr) -> bool {
             both || name.contains(&format!("{:08x}", u32::from(ip)))
         }
         IpAddr::V6(ip) => {
-            let [.., last] = ip.segments();
-            last > 0xff && name.contains(&format!("{last:x}"))
+            let telling = ip.segments().into_iter().filter(|group| *group > 0xff);
+            telling.filter(|group| name.contains(&format!("{group:x}"))).count() >= 3
         }
     }
 }
@@ -307,14 +328,23 @@ mod tests {
             ("192.0.2.7", "mail.b.test", "192.0.2.0/24", "b.test"),
             ("192.0.2.7", "MAIL-3.Out.B.test", "192.0.2.0/24", "out.b.test"),
             ("192.0.2.7", "b.test", "192.0.2.0/24", "b.test"),
-            ("192.0.2.7", "dsl-192-0-2-7.isp.test", "192.0.2.7", "192.0.2.7"),
-            ("192.0.2.7", "007.002.isp.test", "192.0.2.7", "192.0.2.7"),
-            ("192.0.2.7", "c0000207.isp.test", "192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7", "dsl-192-0-2-7.isp.test", "192.0.2.7", "192.0.2.0/24"),
+            ("192.0.2.7", "007.002.isp.test", "192.0.2.7", "192.0.2.0/24"),
+            ("192.0.2.7", "c0000207.isp.test", "192.0.2.7", "192.0.2.0/24"),
             ("192.0.2.7", "mail-7.b.test", "192.0.2.0/24", "b.test"),
             ("192.0.7.7", "mail-7.b.test", "192.0.7.0/24", "b.test"),
-            ("192.0.7.7", "p7-7.isp.test", "192.0.7.7", "192.0.7.7"),
+            ("192.0.7.7", "p7-7.isp.test", "192.0.7.7", "192.0.7.0/24"),
+            ("192.0.8.31", "a8-31.out.b.test", "192.0.8.31", "192.0.8.0/24"),
             ("2001:db8::1", "mail.b.test", "2001:db8::/64", "b.test"),
+            ("2001:db8:4864:20::531", "mail-ed1-x531.b.test", "2001:db8:4864:20::/64", "b.test"),
+            (
+                "2001:db8:f403:2614::700",
+                "db8eur05on20700.out.b.test",
+                "2001:db8:f403:2614::/64",
+                "out.b.test",
+            ),
             ("2001:db8::a1b2", "ip-2001-db8--a1b2.isp.test", "2001:db8::/64", "2001:db8::/64"),
+            ("2001:db8:1a2b::1", "p20010db81a2b0000.isp.test", "2001:db8:1a2b::/64", "2001:db8:1a2b::/64"),
             ("2001:db8::a1b2", "unknown", "2001:db8::/64", "2001:db8::/64"),
         ] {
             let given =
@@ -328,6 +358,23 @@ mod tests {
         }
         assert_eq!(asked("sender=a@b.test recipient=c@d.test"), None);
         assert_eq!(asked("client_address=192.0.2.7 sender=a@b.test"), None);
+    }
+
+    #[test]
+    fn an_operator_names_a_pool() {
+        for (text, expected) in [
+            ("192.0.2.7", Some("192.0.2.0/24")),
+            ("192.0.2.7/24", Some("192.0.2.0/24")),
+            ("192.0.2.0/16", None),
+            ("2001:DB8::7", Some("2001:db8::/64")),
+            ("::ffff:192.0.2.7", Some("192.0.2.0/24")),
+            ("Out.B.test.", Some("out.b.test")),
+            ("ann", None),
+            ("ann@b.test", None),
+            ("", None),
+        ] {
+            assert_eq!(pool_of(text).as_deref(), expected, "{text}");
+        }
     }
 
     #[test]

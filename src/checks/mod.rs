@@ -24,6 +24,7 @@ pub use attachment::Attachment;
 pub use distinct::Distinct;
 pub use fact::FactCheck;
 pub use greylist::Greylist;
+pub use greylist::pool_of;
 pub use header::Header;
 pub use listed::Listed;
 pub use rate::Rate;

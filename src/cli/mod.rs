@@ -4,6 +4,7 @@
 mod check;
 mod control;
 mod explain;
+mod greylist;
 mod keep;
 mod limits;
 mod listed;
@@ -64,6 +65,17 @@ enum Command {
         /// How it is told.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
+    },
+    /// Lets greylisted mail pass the running daemon.
+    ///
+    /// The daemon is found by `control:` of its file. Exit code 1: no rule greylists.
+    #[command(verbatim_doc_comment)]
+    Greylist {
+        #[command(subcommand)]
+        greylist: greylist::Greylist,
+        /// The daemon's file.
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
     },
     /// Shows and sets back what the running daemon has counted for limits.
     ///
@@ -132,6 +144,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Explain { config, message, format } => {
             explain::run(config.as_deref(), message.as_deref(), format).into()
         }
+        Command::Greylist { greylist, config } => greylist::run(greylist, config.as_deref()).into(),
         Command::Limits { limits, config } => limits::run(limits, config.as_deref()).into(),
         Command::Listed { listed, config } => listed::run(listed, config.as_deref()).into(),
     }
@@ -182,7 +195,7 @@ mod tests {
     #[test]
     fn every_command_is_in_the_reference() {
         let page = reference();
-        for name in ["serve", "check", "explain", "limits", "listed"] {
+        for name in ["serve", "check", "explain", "greylist", "limits", "listed"] {
             assert!(page.contains(&format!("Usage: gatepost {name}")), "{page}");
         }
     }

@@ -1,6 +1,7 @@
 //! What an operator asks of the running daemon: what is listed, and to change it.
 
 use super::Desk;
+use crate::checks::AnyCheck;
 use crate::state::KeyUse;
 use crate::state::Listing;
 use crate::state::NewListing;
@@ -39,6 +40,24 @@ impl Desk {
     /// The keys nearest their limits.
     pub async fn fullest(&self, most: usize) -> Vec<LimitUse> {
         named(self.state.fullest(most, self.clock.now()).await, &self.buckets())
+    }
+
+    /// Has a pool waited long enough for every rule that greylists; for how many. None:
+    /// there is no room.
+    pub async fn pass_greylist(&self, pool: &str) -> Option<usize> {
+        tracing::info!(pool, "its greylisted mail is let pass by the operator");
+        let active = self.active();
+        let mut passed = 0;
+        for memory in active.policy.rules.iter().filter_map(|rule| rule.memory.as_ref()) {
+            let AnyCheck::Greylist(greylist) = &memory.check else {
+                continue;
+            };
+            if !self.state.pass(memory.bucket, pool, &greylist.terms, self.clock.now()).await {
+                return None;
+            }
+            passed += 1;
+        }
+        Some(passed)
     }
 
     /// The rules that count in each bucket.

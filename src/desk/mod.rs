@@ -15,6 +15,7 @@ mod report;
 mod session;
 mod sessions;
 
+pub use crate::checks::pool_of;
 pub use crate::facts::Macros;
 pub use crate::state::LONGEST_LISTING;
 pub use crate::state::Listing;

@@ -9,6 +9,7 @@ use crate::desk::LONGEST_LISTING;
 use crate::desk::LimitUse;
 use crate::desk::Listing;
 use crate::desk::is_word;
+use crate::desk::pool_of;
 use crate::listen::Shutdown;
 use crate::listen::socket::Access;
 use crate::listen::socket::SocketFile;
@@ -121,6 +122,17 @@ async fn leave(mut stream: BufReader<UnixStream>) -> io::Result<()> {
 /// What HTTP says as well.
 pub(super) async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
     match request {
+        Request::GreylistPass { pool } => {
+            let Some(pool) = pool_of(&pool) else {
+                let why =
+                    format!("`{pool}` is no pool: an address, its /24 or /64, or a domain as the log has it");
+                return vec![Answer::Refused { why }];
+            };
+            match desk.pass_greylist(&pool).await {
+                Some(count) => vec![Answer::Done { count: count as u64 }],
+                None => vec![Answer::Refused { why: "there is no room for another pool".into() }],
+            }
+        }
         Request::ListedAdd { key, reason, seconds } => {
             if !is_word(&reason) {
                 let why = format!("`{reason}` is not a reason: up to 64 letters, digits, `_`, `-` and `.`");

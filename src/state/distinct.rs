@@ -420,6 +420,27 @@ mod tests {
     }
 
     #[test]
+    fn what_went_to_make_room_takes_none_and_new_limits_hold() {
+        let table = Distinct::new(16, Seed::random());
+        for key in 0..300 {
+            for value in 0..3 {
+                table.show(&[(&showing(&format!("k{key}"), value, "9/1h"), true)], NOW);
+            }
+        }
+        let values = |shard: &Shard| shard.keys.iter().map(|(_, kept)| kept.variety.len()).sum::<usize>();
+        assert!(table.shards.iter().all(|shard| {
+            let shard = shard.lock();
+            shard.values == values(&shard)
+        }));
+        let changed = Distinct::new(16, Seed::random());
+        for limits in ["9/1h", "7/2h"] {
+            show(&changed, &showing("a", limits, limits), NOW);
+        }
+        let shown = changed.look(&[1], "a", NOW + HOUR + HOUR / 2);
+        assert_eq!((shown[0].windows[0].window.allowed, shown[0].windows[0].used), (7, 2));
+    }
+
+    #[test]
     fn another_process_goes_on_where_this_one_ended() {
         let table = Distinct::new(1_000, Seed([1, 2]));
         for value in 0..2_000 {

@@ -4,8 +4,10 @@
 //! Strangers make the attempts up, so only their hashes are kept, in three tables of
 //! bounded size. What has proved itself is kept apart from what has not, so that no
 //! flood of made-up attempts pushes it out. An attempt that waits is kept for
-//! [`KEPT_WAITING`] whatever comes; if there is no room for a new one it is let
-//! through and counted: nobody waits for ever because others fill the table.
+//! [`KEPT_WAITING`] whatever comes. If there is no room for a new one, all of its pool
+//! wait together, as one attempt; so one client that makes them up takes the room of one
+//! more. Only if there is no room for that either it is let through and counted: nobody
+//! waits for ever because others fill the table.
 //!
 //! No lock is taken while another is held.
 
@@ -32,6 +34,9 @@ pub const MAX_GREYLISTED_NETWORKS: usize = 65_536;
 /// A server tries again after at most some hours (RFC 5321, 4.5.4.1, means half an
 /// hour), a bot never.
 const KEPT_WAITING: Nanos = 4 * 3_600 * SECOND;
+
+/// Of [`MAX_WAITING`] so many in four are single attempts; the rest is for pools.
+const SINGLE_OF_FOUR: usize = 3;
 
 /// What comes back within the same time proves no more than once.
 const PROOF_EVERY: Nanos = 3_600 * SECOND;
@@ -123,6 +128,8 @@ pub(super) struct Greylist {
     proved: Sharded<Proved>,
     networks: Sharded<Network>,
     seed: Seed,
+    /// Single attempts that may wait in each shard.
+    most_single: usize,
     /// How often there was no room.
     full: AtomicU64,
     /// Which shard is swept next.
@@ -161,6 +168,7 @@ impl Greylist {
             proved: Sharded::new(proved),
             networks: Sharded::new(networks),
             seed,
+            most_single: (waiting.div_ceil(SHARDS) * SINGLE_OF_FOUR).div_ceil(4),
             full: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
         }
@@ -181,19 +189,35 @@ impl Greylist {
             return Standing::Known;
         }
         let mut waiting = self.waiting.of(hash);
-        match waiting.get(hash).filter(|waiting| waiting.until > now).copied() {
-            Some(found) => {
-                let waited = Duration::from_nanos(now.saturating_sub(found.first));
-                match terms.delay.checked_sub(waited).filter(|left| !left.is_zero()) {
-                    Some(left) => Standing::Waits { left, is_new: false },
-                    None => Standing::CameBack { after: waited },
-                }
-            }
-            None if waiting.has_room(|waiting| waiting.worth(now)) => {
-                Standing::Waits { left: terms.delay, is_new: true }
-            }
-            None => Standing::Full,
+        let found = waiting.get(hash).filter(|waiting| waiting.until > now);
+        let single = found.map(|waiting| waiting.standing(terms, now));
+        if let Some(standing) = single.filter(|standing| standing.passes()) {
+            return standing;
         }
+        let has_room =
+            single.is_none() && waiting.has_room_within(self.most_single, |waiting| waiting.worth(now));
+        drop(waiting);
+        // Also if there is room again: who was told to wait with his pool has waited.
+        let hash = self.pool(attempt.bucket, &attempt.pool);
+        let mut waiting = self.waiting.of(hash);
+        let found = waiting.get(hash).filter(|waiting| waiting.until > now);
+        let together = found.map(|waiting| waiting.standing(terms, now));
+        if let Some(standing) = together.filter(|standing| standing.passes()).or(single).or(together) {
+            return standing;
+        }
+        if has_room || waiting.has_room(|waiting| waiting.worth(now)) {
+            Standing::Waits { left: terms.delay, is_new: true }
+        } else {
+            Standing::Full
+        }
+    }
+
+    /// Has all mail of a pool waited, for as long as a server may take to try again;
+    /// false when there is no room.
+    pub(super) fn pass(&self, bucket: u32, pool: &str, terms: &Terms, now: Nanos) -> bool {
+        let delay = u64::try_from(terms.delay.as_nanos()).unwrap_or(u64::MAX);
+        let waited = Waiting { first: now.saturating_sub(delay), until: now.saturating_add(KEPT_WAITING) };
+        self.waiting.insert(self.pool(bucket, pool), waited, |it| it.worth(now))
     }
 
     /// Remembers an attempt, and what it has proved.
@@ -258,9 +282,18 @@ impl Greylist {
     }
 
     fn begin(&self, attempt: &Attempt, now: Nanos) {
-        let hash = self.triplet(attempt);
-        let waiting = Waiting { first: now, until: after(now, attempt.terms.retry_window) };
-        if !self.waiting.insert(hash, waiting, |it| it.worth(now)) {
+        let Terms { delay, retry_window, .. } = attempt.terms;
+        let single = Waiting { first: now, until: after(now, retry_window) };
+        if self.waiting.insert_within(self.most_single, self.triplet(attempt), single, |it| it.worth(now)) {
+            return;
+        }
+        // It stands for all mail of the pool, so for no longer than it must.
+        let until = single.until.min(after(now, delay).saturating_add(KEPT_WAITING));
+        if !self.waiting.insert(
+            self.pool(attempt.bucket, &attempt.pool),
+            Waiting { first: now, until },
+            |it| it.worth(now),
+        ) {
             self.full.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -305,6 +338,10 @@ impl Greylist {
         self.seed.hash(attempt.bucket, &[pool, sender, recipient].map(|text| cut(text)))
     }
 
+    fn pool(&self, bucket: u32, pool: &str) -> u64 {
+        self.seed.hash(bucket, &["pool", cut(pool)])
+    }
+
     fn network(&self, attempt: &Attempt) -> u64 {
         self.seed.hash(attempt.bucket, &[cut(&attempt.network)])
     }
@@ -320,12 +357,17 @@ impl<V: Copy> Sharded<V> {
     }
 
     fn insert(&self, hash: u64, value: V, worth: impl Fn(&V) -> Worth) -> bool {
+        self.insert_within(usize::MAX, hash, value, worth)
+    }
+
+    /// If only so many may be in its shard.
+    fn insert_within(&self, most: usize, hash: u64, value: V, worth: impl Fn(&V) -> Worth) -> bool {
         let mut ring = self.of(hash);
         if let Some(known) = ring.get_mut(hash) {
             *known = value;
             return true;
         }
-        ring.insert(hash, value, worth).is_some()
+        ring.insert_within(most, hash, value, worth).is_some()
     }
 
     fn each(&self, mut visit: impl FnMut(u64, V)) {
@@ -345,6 +387,14 @@ impl<V: Copy> Sharded<V> {
 }
 
 impl Waiting {
+    fn standing(&self, terms: &Terms, now: Nanos) -> Standing {
+        let waited = Duration::from_nanos(now.saturating_sub(self.first));
+        match terms.delay.checked_sub(waited).filter(|left| !left.is_zero()) {
+            Some(left) => Standing::Waits { left, is_new: false },
+            None => Standing::CameBack { after: waited },
+        }
+    }
+
     /// The one that has waited longest was hardly made by a server.
     fn worth(&self, now: Nanos) -> Worth {
         if self.until <= now {
@@ -507,26 +557,76 @@ mod tests {
         try_at(&greylist, &known, NOW);
         try_at(&greylist, &known, NOW + HOUR);
         try_at(&greylist, &waiting, NOW + HOUR);
-        let mut passed = 0;
-        for number in 0..5_000 {
-            let made_up = attempt("203.0.113.0/24", &format!("a{number}@flood.test"));
-            passed += u64::from(try_at(&greylist, &made_up, NOW + HOUR + number).passes());
+        let flood = |network: &dyn Fn(u64) -> String, now: Nanos| {
+            let attempts =
+                (0..5_000).map(|number| attempt(&network(number), &format!("a{number}@flood.test")));
+            attempts.filter(|attempt| try_at(&greylist, attempt, now).passes()).count() as u64
+        };
+        // What one client makes up passes no sooner, and leaves room.
+        let now = NOW + HOUR + SECOND;
+        assert_eq!(flood(&|_| "203.0.113.0/24".into(), now), 0);
+        let sizes = greylist.sizes();
+        assert_eq!((sizes.full, sizes.evicted_waiting), (0, 0));
+        assert!(sizes.waiting < 240, "{sizes:?}");
+        for hash in (0..320).map(|number| number << 32 | number) {
+            let made_up = Waiting { first: now, until: now + DAY };
+            greylist.waiting.insert_within(greylist.most_single, hash, made_up, |it| it.worth(now));
         }
+        // All of a pool wait together.
+        let server = attempt("198.51.100.0/24", "s@b.test");
+        let neighbour = attempt("198.51.100.0/24", "other@b.test");
+        assert_eq!(try_at(&greylist, &server, now), waits(300, true));
+        assert_eq!(try_at(&greylist, &neighbour, now + 60 * SECOND), waits(240, false));
+        assert_eq!((greylist.sizes().full, greylist.sizes().evicted_waiting), (0, 0));
+        // So many pools are more than there is room for.
+        let passed = flood(&|number| format!("pool{number}"), now + SECOND);
         let sizes = greylist.sizes();
         assert!(sizes.waiting <= 320, "{sizes:?}");
         assert_eq!((sizes.full, sizes.evicted_waiting), (passed, 0));
         assert!(passed >= 4_680, "{passed}");
         let later = NOW + 2 * HOUR;
         assert_eq!(greylist.peek(&known, later), Standing::Known);
-        assert!(matches!(greylist.peek(&waiting, later), Standing::CameBack { .. }));
+        for waited in [&waiting, &server] {
+            assert!(matches!(try_at(&greylist, waited, later), Standing::CameBack { .. }));
+        }
+        assert_eq!(try_at(&greylist, &server, later), Standing::Known);
+        // It stood for its pool for a while only.
+        assert!(!greylist.peek(&attempt("198.51.100.0/24", "third@b.test"), NOW + 7 * HOUR).passes());
         // After some hours the oldest of those that never came back go.
         let (later, new) = (NOW + 6 * HOUR, attempt("192.0.2.0/24", "new@b.test"));
         assert_eq!(try_at(&greylist, &new, later), waits(300, true));
         assert!(try_at(&greylist, &new, later + HOUR).passes());
-        assert_eq!(greylist.sizes().evicted_waiting, 1);
+        for number in 0..100 {
+            let new = attempt(&format!("later{number}"), "new@b.test");
+            assert_eq!(try_at(&greylist, &new, later), waits(300, true));
+        }
+        assert!(greylist.sizes().evicted_waiting > 0);
         (0..SHARDS).for_each(|_| greylist.sweep(NOW + 100 * DAY));
         let sizes = greylist.sizes();
         assert_eq!((sizes.waiting, sizes.proved, sizes.networks), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_pool_that_is_let_pass_has_waited_for_some_hours() {
+        let greylist = greylist();
+        let (known, other) = (attempt("192.0.2.0/24", "a@b.test"), attempt("198.51.100.0/24", "a@b.test"));
+        assert_eq!(try_at(&greylist, &known, NOW), waits(300, true));
+        assert!(greylist.pass(1, "192.0.2.0/24", &TERMS, NOW));
+        let passed = Standing::CameBack { after: TERMS.delay };
+        for (attempt, at, expected) in [
+            (&other, 0, waits(300, true)),
+            (&Attempt { bucket: 2, ..known.clone() }, 0, waits(300, true)),
+            (&known, 0, passed),
+            (&known, 5 * HOUR, Standing::Known),
+            (
+                &attempt("192.0.2.0/24", "b@b.test"),
+                SECOND,
+                Standing::CameBack { after: TERMS.delay + Duration::from_secs(1) },
+            ),
+            (&attempt("192.0.2.0/24", "c@b.test"), 4 * HOUR, waits(300, true)),
+        ] {
+            assert_eq!(try_at(&greylist, attempt, NOW + at), expected, "{attempt:?}");
+        }
     }
 
     #[test]
@@ -554,6 +654,23 @@ mod tests {
             assert_eq!(try_at(&greylist, &attempt, NOW - back), waits(300, false));
         }
         assert!(try_at(&greylist, &attempt, NOW + 300 * SECOND).passes());
+    }
+
+    #[test]
+    fn what_another_clock_has_seen_in_the_future_is_seen_now() {
+        let (ahead, next) = (Greylist::new(Seed([1, 2])), Greylist::new(Seed([1, 2])));
+        let (known, waiting) = (attempt("192.0.2.0/24", "a@b.test"), attempt("198.51.100.0/24", "a@b.test"));
+        for hour in 0..5 {
+            try_at(&ahead, &known, NOW + DAY + hour * HOUR);
+        }
+        try_at(&ahead, &waiting, NOW + DAY);
+        ahead.each(|attempt| assert!(next.restore(attempt, NOW)));
+        assert_eq!(next.peek(&waiting, NOW + 300 * SECOND), Standing::CameBack { after: TERMS.delay });
+        // Four of its proofs were kept, the fifth comes an hour later.
+        let new = attempt("192.0.2.0/24", "new@b.test");
+        assert!(!next.peek(&new, NOW + HOUR).passes());
+        try_at(&next, &known, NOW + HOUR);
+        assert_eq!(next.peek(&new, NOW + HOUR), Standing::Allowed);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::greylist::Fate;
 use super::greylist::GreylistSizes;
 use super::greylist::SavedAttempt;
 use super::greylist::Standing;
+use super::greylist::Terms;
 use super::seed::Seed;
 
 /// A question.
@@ -74,6 +75,13 @@ impl State {
         each.collect()
     }
 
+    /// Has a pool waited long enough for a rule that greylists; false when there is no
+    /// room.
+    pub async fn pass(&self, bucket: u32, pool: &str, terms: &Terms, now: Nanos) -> bool {
+        self.reached().await;
+        self.greylist.pass(bucket, pool, terms, now)
+    }
+
     /// What hashes are made with; to be kept with what [`each_distinct`](Self::each_distinct)
     /// and [`each_attempt`](Self::each_attempt) say.
     pub fn seed(&self) -> Seed {
@@ -123,7 +131,6 @@ impl<'a> Lesson<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::greylist::Terms;
     use super::*;
     use std::sync::Arc;
     use std::time::Duration;

@@ -73,19 +73,35 @@ impl<V> Ring<V> {
 
     /// Whether one more could come in.
     pub(super) fn has_room(&mut self, worth: impl Fn(&V) -> Worth) -> bool {
-        self.len() < self.capacity || self.victim(&worth).is_some()
+        self.has_room_within(self.capacity, worth)
+    }
+
+    /// Whether one more could come in if only so many may be there.
+    pub(super) fn has_room_within(&mut self, most: usize, worth: impl Fn(&V) -> Worth) -> bool {
+        self.len() < most.min(self.capacity) || self.victim(&worth).is_some()
     }
 
     /// Takes a new entry in, if there is room or an entry that may go for it; what
     /// has gone. None: there is no room.
     pub(super) fn insert(&mut self, hash: u64, value: V, worth: impl Fn(&V) -> Worth) -> Option<Gone<V>> {
+        self.insert_within(self.capacity, hash, value, worth)
+    }
+
+    /// The same, if only so many may be there.
+    pub(super) fn insert_within(
+        &mut self,
+        most: usize,
+        hash: u64,
+        value: V,
+        worth: impl Fn(&V) -> Worth,
+    ) -> Option<Gone<V>> {
         let mut gone = Gone::new();
         for _ in 0..SWEEP {
             if let Some((hash, Worth::Over)) = self.turn(&worth) {
                 gone.extend(self.remove(hash));
             }
         }
-        if self.len() >= self.capacity {
+        if self.len() >= most.min(self.capacity) {
             let (victim, is_over) = self.victim(&worth)?;
             gone.extend(self.remove(victim));
             self.evicted += u64::from(!is_over);
@@ -159,6 +175,31 @@ mod tests {
         *ring.get_mut(1).unwrap() = 1;
         assert!(ring.has_room(worth));
         assert_eq!((insert(&mut ring, 6, 9), ring.len()), (Some(vec![1]), 3));
+    }
+
+    #[test]
+    fn a_part_of_the_room_can_be_kept_for_others() {
+        let mut ring = Ring::new(3);
+        for (most, hash, has_room) in [(2, 1, true), (2, 2, true), (2, 3, false), (3, 4, true), (9, 5, false)]
+        {
+            assert_eq!(ring.has_room_within(most, worth), has_room, "{hash}");
+            assert_eq!(ring.insert_within(most, hash, 9, worth).is_some(), has_room, "{hash}");
+        }
+    }
+
+    #[test]
+    fn new_entries_clear_away_what_is_over() {
+        let mut ring = Ring::new(1_000);
+        for hash in 0..150 {
+            let _ = ring.insert(hash, 9, worth);
+        }
+        for hash in 0..100 {
+            *ring.get_mut(hash).unwrap() = 0;
+        }
+        for hash in 200..250 {
+            let _ = ring.insert(hash, 9, worth);
+        }
+        assert!(ring.len() < 150 && ring.evicted == 0, "{}", ring.len());
     }
 
     #[test]

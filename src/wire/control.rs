@@ -13,6 +13,8 @@ pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "ask", deny_unknown_fields)]
 pub enum Request {
+    /// Greylisted mail of a pool waits no more.
+    GreylistPass { pool: String },
     /// Puts a key on a timed list.
     ListedAdd { key: String, reason: String, seconds: u64 },
     /// Takes it off all of them, or one.
@@ -90,6 +92,7 @@ mod tests {
     #[test]
     fn messages_are_read_as_they_were_written() {
         for request in [
+            Request::GreylistPass { pool: "b.test".into() },
             Request::ListedAdd { key: "a b\n\"c".into(), reason: "x".into(), seconds: 5 },
             Request::ListedDel { key: "a".into(), reason: None },
             Request::ListedShow { key: Some("ü".into()) },

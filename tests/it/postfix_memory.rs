@@ -66,6 +66,31 @@ fn another_host_of_the_pool_brings_the_mail() {
 }
 
 #[test]
+fn an_operator_lets_a_pool_pass() {
+    let Some(rig) = Rig::start(&GREYLIST.replace("2s", "1h")) else { return };
+    let run = |words: &[&str]| rig.gatepost.command(words);
+    for (address, name, pool) in [
+        ("198.51.100.7", "[UNAVAILABLE]", "198.51.100.99"),
+        ("203.0.113.9", "out2.pool.example", "Pool.example"),
+    ] {
+        client(&rig, address, name).rcpt(BOB).expect_text(450, "try again in ");
+        assert_eq!(run(&["greylist", "pass", pool]).0, 0);
+        client(&rig, address, name).rcpt(BOB).expect(250);
+        client(&rig, "192.0.2.7", name).rcpt(CAROL).expect(if name == "out2.pool.example" {
+            250
+        } else {
+            450
+        });
+    }
+    rig.gatepost.wait_log("its greylisted mail is let pass by the operator");
+    let (code, _, said) = run(&["greylist", "pass", ALICE]);
+    assert!(code == 3 && said.contains("is no pool: an address, its /24 or /64, or a domain"), "{said}");
+    let Some(rig) = Rig::start(SENDERS) else { return };
+    let (code, _, said) = rig.gatepost.command(&["greylist", "pass", "192.0.2.7"]);
+    assert!(code == 1 && said.contains("no rule greylists"), "{said}");
+}
+
+#[test]
 fn sessions_at_once_show_as_many_values_as_allowed() {
     let Some(rig) = Rig::start(SENDERS) else { return };
     let port = rig.postfix.ports.mx;

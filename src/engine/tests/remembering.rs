@@ -56,6 +56,31 @@ fn bucket(bench: &Bench) -> u32 {
     bench.policy.rules.iter().find_map(|rule| rule.memory.as_ref()).map(|memory| memory.bucket).unwrap()
 }
 
+/// Else a mail that is refused would be remembered because a rule in observe would have
+/// let it in, or one of a rule that a limit keeps from being asked.
+#[tokio::test]
+async fn only_what_decided_in_its_own_world_is_remembered() {
+    let mut bench = Bench::new(&format!(
+        "rules:
+  - {{name: senders, when: {{{SENDERS}}}, then: {{log: x}}}}
+  - {{name: friend, mode: observe, when: {{recipient: c@d.test}}, then: accept}}
+  - {{name: bad, when: {{recipient: c@d.test}}, then: reject}}
+"
+    ));
+    assert_eq!(bench.mail(&from(1)).await, ("reject", "accept"));
+    assert_eq!(bench.state.distinct_sizes().0, 0);
+    let mut bench = Bench::new(&format!(
+        "rules:
+  - {{name: busy, when: {{rate: {{key: client_address, limits: [1/1h strict]}}}}, then: accept}}
+  - {{name: senders, when: {{{SENDERS}}}, then: reject}}
+"
+    ));
+    for number in [1, 2, 3, 4] {
+        assert_eq!(bench.mail(&from(number)).await.0, "accept");
+        assert_eq!(bench.state.look(&[bucket(&bench)], "192.0.2.7", bench.now).await[0].windows[0].used, 1);
+    }
+}
+
 /// Else whoever is refused by a limit would show a new value each time.
 #[tokio::test]
 async fn what_a_limit_refuses_shows_nothing_and_charges_nothing() {
@@ -160,6 +185,34 @@ async fn a_store_that_is_gone_delays_nobody_unless_a_rule_says_so() {
             assert_eq!((decided.verdict.word(), decided.unknown), (expected, 1), "{check}");
         }
     }
+}
+
+#[tokio::test]
+async fn explain_remembers_nothing() {
+    let mut bench = Bench::new(&format!(
+        "rules:
+  - {{name: senders, when: {{{SENDERS}}}, then: {{log: x}}}}
+  - {{name: wait, when: greylist, then: defer_if_permit}}
+"
+    ));
+    let facts = facts_of(Stage::Rcpt, &from(1));
+    let ask = Ask {
+        policy: &bench.policy,
+        facts: &facts,
+        stage: Stage::Rcpt,
+        decides_envelope: true,
+        id: "",
+        impossible: &[],
+        only: None,
+        trace: true,
+    };
+    let store = Store { charges: false, ..bench.store() };
+    let decided = decide(ask, &mut Recall::default(), store).await;
+    assert_eq!((decided.verdict.word(), decided.shown.len()), ("defer_if_permit", 1));
+    assert_eq!((bench.state.distinct_sizes().0, bench.state.greylist_sizes().waiting), (0, 0));
+    bench.now += HOUR;
+    assert_eq!(bench.mail(&from(1)).await.0, "defer_if_permit");
+    assert_eq!((bench.state.distinct_sizes().0, bench.state.greylist_sizes().waiting), (0, 1));
 }
 
 #[tokio::test]
