@@ -171,6 +171,11 @@ impl Entry {
         Some(Self { kept })
     }
 
+    /// Whether it keeps no window.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
     /// Whether it keeps all windows of these limits.
     pub(super) fn knows(&self, limits: &Limits) -> bool {
         limits.windows().iter().all(|window| self.held(window).is_some())

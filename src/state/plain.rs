@@ -96,6 +96,14 @@ impl Uses {
         }
     }
 
+    /// Whether there is a window in which it was counted, or may be.
+    pub(super) fn is_counted(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Mixed(entry) => !entry.is_empty(),
+        }
+    }
+
     /// As if nothing had been charged.
     pub(super) fn clear(&mut self) {
         match self {

@@ -31,7 +31,7 @@ pub struct WindowUse {
 impl KeyUse {
     /// How near its limits it is: the fullest window decides.
     pub(super) fn load(&self) -> u64 {
-        self.windows.iter().map(|it| weigh::load(&it.window, it.used)).max().unwrap_or(0)
+        fullest(&self.windows)
     }
 }
 
@@ -43,7 +43,8 @@ impl Table {
             let shard = self.shard_of(&key).lock();
             shard.find(key).and_then(|at| shard.get(at)).map(|slot| shown(slot, now))
         });
-        each.collect()
+        // A key that was only asked about, and refused by another, may have no window yet.
+        each.filter(|used| !used.windows.is_empty()).collect()
     }
 
     /// Forgets a key, but for what is reserved of it; in how many buckets it was.
@@ -57,10 +58,11 @@ impl Table {
             let Some(slot) = shard.get_mut(at) else {
                 return false;
             };
+            let was_counted = slot.uses.is_counted();
             slot.uses.clear();
             drop(shard);
             self.set_back.note(**bucket, text);
-            true
+            was_counted
         };
         buckets.iter().filter(reset).count()
     }
@@ -72,7 +74,7 @@ impl Table {
         for (number, shard) in self.shards().iter().enumerate() {
             let shard = shard.lock();
             for at in 0..shard.end() {
-                let Some(load) = shard.get(at).map(|slot| slot.load(now)).filter(|load| *load > 0) else {
+                let Some(load) = shard.get(at).map(|slot| load(slot, now)).filter(|load| *load > 0) else {
                     continue;
                 };
                 heap.push(Reverse((load, number, at)));
@@ -87,6 +89,19 @@ impl Table {
         });
         found.collect()
     }
+}
+
+/// How near its limits a key is. Something promised makes it none that is at a limit, as
+/// it is where keys are forgotten: a mail under way would be told before a key that is full.
+fn load(slot: &Slot, now: Nanos) -> u64 {
+    match slot.held {
+        0 => slot.uses.load(now),
+        held => fullest(&slot.uses.windows(held, now)),
+    }
+}
+
+fn fullest(windows: &[WindowUse]) -> u64 {
+    windows.iter().map(|it| weigh::load(&it.window, it.used)).max().unwrap_or(0)
 }
 
 fn shown(slot: &Slot, now: Nanos) -> KeyUse {
@@ -132,5 +147,31 @@ mod tests {
         assert_eq!(of(&table.look(&[1], "ann", NOW)), [(1, vec![(0, 0), (0, 0)])]);
         assert!(table.admit(&[ask(1, "ann", &two, 10)], NOW)[0].allowed);
         assert_eq!(table.fullest(9, NOW).len(), 2);
+    }
+
+    #[test]
+    fn what_is_promised_is_shown_as_used_and_no_more() {
+        let table = Table::new(1_000);
+        let (strict, plain) = ("10/1h strict".parse::<Limits>().unwrap(), "10/1h".parse::<Limits>().unwrap());
+        table.reserve(&[ask(1, "ann", &strict, 1)], NOW);
+        table.reserve(&[ask(2, "bob", &plain, 1)], NOW);
+        table.admit(&[ask(2, "eve", &plain, 9)], NOW);
+        for (bucket, key) in [(1, "ann"), (2, "bob")] {
+            let found = table.look(&[bucket], key, NOW);
+            let used: Vec<u64> = found.iter().flat_map(|it| &it.windows).map(|it| it.used).collect();
+            assert_eq!(used, [1], "{key}");
+        }
+        let nearest: Vec<String> = table.fullest(1, NOW).into_iter().map(|it| it.key).collect();
+        assert_eq!(nearest, ["eve"]);
+    }
+
+    #[test]
+    fn a_key_that_another_kept_from_being_counted_is_in_no_limit() {
+        let table = Table::new(1_000);
+        let (strict, none_left) = ("10/1h strict".parse::<Limits>().unwrap(), "1/1h".parse::<Limits>().unwrap());
+        table.admit(&[ask(2, "x", &none_left, 1)], NOW);
+        table.reserve(&[ask(1, "ann", &strict, 1), ask(2, "x", &none_left, 1)], NOW);
+        assert_eq!(table.look(&[1], "ann", NOW), []);
+        assert_eq!(table.reset(&[1], "ann"), 0);
     }
 }
