@@ -448,7 +448,20 @@ impl MilterSession {
     }
 
     /// The transaction ended: RSET, a new MAIL, or after each message.
+    /// Postfix has given the message up.
     pub async fn abort(&mut self) {
+        self.end_before_its_time("aborted").await;
+    }
+
+    /// We go, and the message goes on without us: that is no word of its end.
+    pub async fn cut(&mut self) {
+        if let Some(handle) = &self.handle {
+            handle.lock().await.is_cut = true;
+        }
+        self.end_before_its_time("accept").await;
+    }
+
+    async fn end_before_its_time(&mut self, verdict: &'static str) {
         self.message = None;
         self.view.end_transaction();
         let Some(handle) = self.handle.clone() else {
@@ -457,7 +470,7 @@ impl MilterSession {
         let mut session = handle.lock().await;
         // It reaches us late: delegation may have begun the next one already.
         if self.is_current(&session) {
-            self.desk.end_transaction(&mut session, "aborted").await;
+            self.desk.end_transaction(&mut session, verdict).await;
         }
         self.transaction = None;
     }

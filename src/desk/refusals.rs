@@ -165,9 +165,9 @@ impl Desk {
         if !asks || transaction.had_data || transaction.recipients.is_empty() {
             return;
         }
-        // The milter hears of every end; else the session may just have been forgotten.
+        // The milter hears of every end but ours; else the session may just have been forgotten.
         let is_known = || transaction.facts.as_ref().is_some_and(|facts| self.data_ports.know(facts));
-        if !transaction.by_milter && (*is_cut || !is_known()) {
+        if *is_cut || !transaction.by_milter && !is_known() {
             return;
         }
         let mut facts = transaction.seen(milter.as_deref(), connection.as_deref());

@@ -244,10 +244,11 @@ impl Sessions {
     }
 }
 
-/// Marks a session that has to go though it may not be over.
+/// Marks a session that has to go though it may not be over. A milter that has it keeps it,
+/// and hears of its end.
 pub(super) fn cut(session: &Handle) {
     if let Ok(mut session) = session.try_lock() {
-        session.is_cut = true;
+        session.is_cut = session.milter.is_none();
     }
 }
 

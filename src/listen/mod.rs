@@ -180,6 +180,11 @@ impl Shutdown {
         let _ = self.receiver.clone().wait_for(Option::is_some).await;
     }
 
+    /// Whether the time to end in good order is over: what ends now is ended by us.
+    fn is_over(&self) -> bool {
+        self.receiver.borrow().is_some_and(|until| Instant::now() >= until)
+    }
+
     /// Completes when the time to end in good order is over.
     pub async fn drained(&self) {
         let mut receiver = self.receiver.clone();

@@ -76,11 +76,14 @@ impl Conversation {
 
     /// Tells the desk, once for each transaction that began.
     async fn end_transaction(&mut self) {
+        let is_ours = self.line.service.shutdown.is_over();
         if std::mem::take(&mut self.in_transaction)
             && let Some(session) = &mut self.session
-            && let Err(failure) = within(self.line.service.deadlines.envelope, session.abort()).await
         {
-            self.fail(failure);
+            let ended = async { if is_ours { session.cut().await } else { session.abort().await } };
+            if let Err(failure) = within(self.line.service.deadlines.envelope, ended).await {
+                self.fail(failure);
+            }
         }
         self.rest();
     }

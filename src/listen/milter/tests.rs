@@ -5,6 +5,7 @@ use crate::config::Address;
 use crate::config::Decides;
 use crate::desk::Deadlines;
 use crate::desk::Desk;
+use crate::desk::testing;
 use crate::listen::ListenStats;
 use crate::listen::Shutdown;
 use crate::listen::Stopper;
@@ -186,4 +187,42 @@ async fn a_message_without_end_is_cut_at_the_end_of_the_drain() {
     running.stopper.stop(Duration::ZERO);
     running.task.await.unwrap();
     assert!(busy.mail(["<>"]).await.is_err());
+}
+
+/// Reserves at RCPT, and counts who goes away before DATA.
+const COUNTED: &str = "
+when: {listener: submission}
+rules:
+  - {name: r, when: {rate: {key: sender, limits: [9/1h]}}, then: reject}
+  - {name: p, when: {rate: {key: sender, count: probes, limits: [9/1h]}}, then: reject}
+";
+
+/// Who closes decides: where it was Postfix, nothing was sent, and its client is a prober.
+#[tokio::test]
+async fn that_we_go_gives_nothing_back_and_makes_nobody_a_prober() {
+    for (is_ours, expected) in [(true, [("p", 0), ("r", 1)]), (false, [("p", 1), ("r", 0)])] {
+        let listener = Listener::bind(&address_of("inet:127.0.0.1:0"), &Access::default()).await.unwrap();
+        let Address::Inet(address) = listener.address().clone() else { panic!("not TCP") };
+        let (service, stopper) = service();
+        let desk = Arc::new(testing::desk(&[("10.yaml", COUNTED)]));
+        let service = Service { desk: Arc::clone(&desk), decides: Decides::Envelope, ..service };
+        let task = tokio::spawn(serve(listener, service));
+        let mut client = TestConnection::open(address).await.unwrap();
+        client.connect("client.example", (Ipv4Addr::new(192, 0, 2, 1), 4321)).await.unwrap();
+        client.mail(["<a@sender.example>"]).await.unwrap();
+        client.rcpt(["<b@test.example>"]).await.unwrap();
+        if !is_ours {
+            client.abort().await.unwrap();
+            // Nobody answers an ABORT, but this.
+            client.mail(["<>"]).await.unwrap();
+        }
+        stopper.stop(Duration::ZERO);
+        task.await.unwrap();
+        let found = desk.limits_of("a@sender.example").await;
+        let used = |rule: &str| {
+            let of = found.iter().find(|it| it.rules == [rule]);
+            of.map_or(0, |it| it.used.windows[0].used)
+        };
+        assert_eq!(["p", "r"].map(|rule| (rule, used(rule))), expected, "{is_ours}");
+    }
 }
