@@ -11,6 +11,7 @@ use super::Output;
 use super::PartStep;
 use super::Pass;
 use super::Step;
+use super::file::HEAD_BYTES;
 use super::file::Head;
 use super::file::What;
 use super::file::block;
@@ -278,14 +279,19 @@ impl Keeper {
     fn begin_journal(&mut self) -> io::Result<()> {
         self.number = self.number.saturating_add(1);
         let path = self.folder.journal(self.number);
-        let mut file = create(&path)?;
-        let head = Head { what: What::Journal, number: self.number, run: self.run }.to_bytes();
-        file.write_all(&head)?;
-        file.sync_all()?;
-        self.folder.sync()?;
+        let file = create(&path)?;
         let of = file.metadata()?;
+        let mut journal = Journal { file, path, inode: (of.dev(), of.ino()), bytes: 0 };
+        let head = Head { what: What::Journal, number: self.number, run: self.run }.to_bytes();
+        let begun = journal.append(&head).and_then(|()| journal.file.sync_all());
+        if let Err(error) = begun.and_then(|()| self.folder.sync()) {
+            journal.cut();
+            return Err(error);
+        }
         self.journals += 1;
-        self.journal = Some(Journal { file, path, inode: (of.dev(), of.ino()), bytes: head.len() as u64 });
+        if let Some(before) = self.journal.replace(journal) {
+            before.cut();
+        }
         Ok(())
     }
 
@@ -360,17 +366,26 @@ impl Journal {
         if is_changed {
             self.file.sync_data()?;
         }
-        let of = fs::symlink_metadata(&self.path)?;
-        if (of.dev(), of.ino()) != self.inode {
+        if !self.has_its_name()? {
             return Err(io::Error::new(io::ErrorKind::NotFound, "its files were removed or replaced"));
         }
         Ok(())
     }
 
-    /// Leaves no half block behind.
+    /// Leaves no half block behind, and no empty file: a disk that fails for days is tried
+    /// again a thousand times a day.
     fn cut(self) {
+        if self.bytes <= HEAD_BYTES as u64 && self.has_its_name().is_ok_and(|has| has) {
+            let _ = fs::remove_file(&self.path);
+            return;
+        }
         // A reader would stop there just so.
         let _ = self.file.set_len(self.bytes);
+    }
+
+    fn has_its_name(&self) -> io::Result<bool> {
+        let of = fs::symlink_metadata(&self.path)?;
+        Ok((of.dev(), of.ino()) == self.inode)
     }
 }
 

@@ -98,6 +98,11 @@ pub(super) fn load(folder: &Folder, state: &State, now: Reading) -> io::Result<F
             continue;
         }
         if let Some(scanned) = scan(path, Some(number)) {
+            // Of a process that came to nothing; thousands of them would push out the others.
+            if scanned.bad.is_none() && scanned.readings.is_none() {
+                folder.remove(&scanned.path);
+                continue;
+            }
             found.journal_bytes += scanned.good;
             found.journals += 1;
             files.push(scanned);

@@ -470,6 +470,38 @@ fn a_folder_that_vanishes_is_told_once_and_written_anew() {
     assert_eq!(used(&other, "ann", &limits, at(seconds)), 5);
 }
 
+/// Names of the journals there are.
+fn journals(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("journal-")).collect()
+}
+
+/// A disk that is tried again and again, and a process that is started again and again.
+#[test]
+fn tries_that_came_to_nothing_leave_no_files() {
+    let (dir, state, limits) = (written(), State::in_memory(1_000), limits("10/1d, 20/7d strict"));
+    let before = journals(dir.path()).len();
+    for seconds in 10..100 {
+        restored(dir.path(), at(seconds));
+    }
+    assert!(journals(dir.path()).len() <= before + 1, "{:?}", journals(dir.path()));
+    let mut keeper = open(dir.path(), &state, at(100)).0;
+    // A file that can't be: the snapshot under way.
+    keeper.needs_snapshot = true;
+    fs::create_dir(dir.path().join("snapshot.new")).unwrap();
+    for seconds in 0..90 {
+        let events = keeper.finish(&state, || at(101 + seconds));
+        assert!(matches!(events.last(), Some(Event::Failed { .. })), "{events:?}");
+    }
+    assert!(journals(dir.path()).len() <= before + 1, "{:?}", journals(dir.path()));
+    fs::remove_dir(dir.path().join("snapshot.new")).unwrap();
+    let events = keeper.finish(&state, || at(200));
+    assert!(matches!(events.last(), Some(Event::Snapshot { is_relief: true, .. })), "{events:?}");
+    drop(keeper);
+    assert_eq!(used(&restored(dir.path(), at(200)).0, "ann", &limits, at(10)), 7);
+}
+
 /// The files of a state in which ann has used 5, then 7, and eve is listed.
 fn written() -> TempDir {
     let (dir, state, limits) = (folder(), State::in_memory(1_000), limits("10/1d, 20/7d strict"));
