@@ -131,9 +131,14 @@ impl Folder {
     }
 }
 
-/// A new file that nobody else reads.
+/// A new file that nobody else reads, in the place of what had its name: through a link we
+/// would write over a file of somebody else.
 pub(super) fn create(path: &Path) -> io::Result<File> {
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    File::options().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Opens a file for reading, if it is one: whatever else has its name could keep us
@@ -147,6 +152,10 @@ pub(super) fn open(path: &Path) -> io::Result<File> {
 
 fn lock(folder: &Path) -> Result<File, Refused> {
     let path = folder.join("lock");
+    // A link would have the file emptied that it leads to.
+    if fs::symlink_metadata(&path).is_ok_and(|of| !of.is_file()) {
+        return Err(Refused::Io("can't be locked", io::Error::other("`lock` in it is not a file")));
+    }
     let open = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let mut file = open.map_err(|error| Refused::Io("can't be written in", error))?;
     match file.try_lock() {

@@ -502,6 +502,26 @@ fn tries_that_came_to_nothing_leave_no_files() {
     assert_eq!(used(&restored(dir.path(), at(200)).0, "ann", &limits, at(10)), 7);
 }
 
+/// Whoever may write in the folder could else have us write over what he may not.
+#[test]
+fn no_link_is_written_through() {
+    let (dir, state, limits) = (folder(), State::in_memory(1_000), limits("10/1h"));
+    let other = dir.path().join("other");
+    fs::write(&other, "somebody else's").unwrap();
+    let link = |name: &str| std::os::unix::fs::symlink(&other, dir.path().join(name)).unwrap();
+    link("lock");
+    let why = Keeper::open(dir.path(), EVERY, &state, at(0)).unwrap_err();
+    assert!(why.ends_with("can't be locked: `lock` in it is not a file"), "{why}");
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    let mut keeper = open(dir.path(), &state, at(0)).0;
+    ["journal-2", "snapshot.new"].into_iter().for_each(link);
+    state.table.admit(&[ask(1, "ann", &limits, 7)], at(1).nanos);
+    keeper.finish(&state, || at(1));
+    drop(keeper);
+    assert_eq!(fs::read_to_string(&other).unwrap(), "somebody else's");
+    assert_eq!(used(&restored(dir.path(), at(2)).0, "ann", &limits, at(2)), 7);
+}
+
 /// The files of a state in which ann has used 5, then 7, and eve is listed.
 fn written() -> TempDir {
     let (dir, state, limits) = (folder(), State::in_memory(1_000), limits("10/1d, 20/7d strict"));
