@@ -11,6 +11,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+/// Keys looked at under one lock: some 100 µs. A shard may have a hundred times as many.
+const LOOKED_AT: u32 = 4_096;
+
 /// What one key has used of its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeyUse {
@@ -67,20 +70,29 @@ impl Table {
         buckets.iter().filter(reset).count()
     }
 
-    /// The keys nearest their limits, the nearest first. Looks at all of them, a shard
-    /// at a time.
+    /// The keys nearest their limits, the nearest first. Looks at all of them, a few
+    /// thousand at a time.
     pub(super) fn fullest(&self, most: usize, now: Nanos) -> Vec<KeyUse> {
         let mut heap: BinaryHeap<Reverse<(u64, usize, u32)>> = BinaryHeap::new();
         for (number, shard) in self.shards().iter().enumerate() {
-            let shard = shard.lock();
-            for at in 0..shard.end() {
-                let Some(load) = shard.get(at).map(|slot| load(slot, now)).filter(|load| *load > 0) else {
-                    continue;
-                };
-                heap.push(Reverse((load, number, at)));
-                if heap.len() > most {
-                    heap.pop();
+            let mut from = 0;
+            loop {
+                let shard = shard.lock();
+                let end = shard.end().min(from + LOOKED_AT);
+                for at in from..end {
+                    let Some(load) = shard.get(at).map(|slot| load(slot, now)).filter(|load| *load > 0)
+                    else {
+                        continue;
+                    };
+                    heap.push(Reverse((load, number, at)));
+                    if heap.len() > most {
+                        heap.pop();
+                    }
                 }
+                if end == shard.end() {
+                    break;
+                }
+                from = end;
             }
         }
         // Some may have gone meanwhile.
@@ -166,9 +178,25 @@ mod tests {
     }
 
     #[test]
+    fn the_fullest_are_found_wherever_they_are() {
+        let (table, limits) = (Table::new(600_000), "10/1h".parse::<Limits>().unwrap());
+        // More in each shard than are looked at at once.
+        let keys = 64 * u64::from(LOOKED_AT) + 50_000;
+        for key in 0..keys {
+            let n = if key == keys - 1 { 9 } else { 1 + key % 8 };
+            table.admit(&[ask(1, &key.to_string(), &limits, n)], NOW);
+        }
+        let found = table.fullest(600_000, NOW);
+        assert_eq!(found.len() as u64, keys);
+        assert!(found.iter().zip(found.iter().skip(1)).all(|(one, next)| one.load() >= next.load()));
+        assert_eq!(table.fullest(1, NOW)[0].key, (keys - 1).to_string());
+    }
+
+    #[test]
     fn a_key_that_another_kept_from_being_counted_is_in_no_limit() {
         let table = Table::new(1_000);
-        let (strict, none_left) = ("10/1h strict".parse::<Limits>().unwrap(), "1/1h".parse::<Limits>().unwrap());
+        let (strict, none_left) =
+            ("10/1h strict".parse::<Limits>().unwrap(), "1/1h".parse::<Limits>().unwrap());
         table.admit(&[ask(2, "x", &none_left, 1)], NOW);
         table.reserve(&[ask(1, "ann", &strict, 1), ask(2, "x", &none_left, 1)], NOW);
         assert_eq!(table.look(&[1], "ann", NOW), []);
