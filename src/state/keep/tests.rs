@@ -470,6 +470,25 @@ fn a_folder_that_vanishes_is_told_once_and_written_anew() {
     assert_eq!(used(&other, "ann", &limits, at(seconds)), 5);
 }
 
+/// They have addresses of people in them.
+#[test]
+fn nobody_else_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, state) = (folder(), State::in_memory(1_000));
+    let path = dir.path().join("parent/state");
+    let (mut keeper, _) = open(&path, &state, at(0));
+    // One under way that somebody has opened to all, as a copy may be.
+    fs::write(path.join("snapshot.new"), "").unwrap();
+    fs::set_permissions(path.join("snapshot.new"), fs::Permissions::from_mode(0o666)).unwrap();
+    list(&state, "eve", at(1));
+    keeper.finish(&state, || at(1));
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&path), 0o700);
+    let names = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+    let modes: Vec<_> = names.map(|name| mode(&name)).collect();
+    assert_eq!(modes, [0o600; 3], "lock, snapshot, journal");
+}
+
 /// Names of the journals there are.
 fn journals(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
