@@ -43,7 +43,8 @@
 //!     whether a sender exists do so too. With the milter they are known at the next command or the end of the session.
 //!     Without it they are counted only where Postfix asks at DATA (`smtpd_data_restrictions`; known once a mail got
 //!     that far at that port), when the same smtpd asks about something else, or after six to twelve minutes; recipients
-//!     that Postfix refused behind us then look accepted. A mail that `DISCARD` of an access table took looks like a probe.
+//!     that Postfix refused behind us then look accepted. A mail that `DISCARD` of an access table took looks like a
+//!     probe, and so does one that Postfix refused at DATA before it asked us, such as with `reject_unauth_pipelining`.
 //!
 //!   They count for the keys of the rules that ask, if the rest of the rule, its file's head included, holds for that recipient
 //!   or transaction; so they can't be combined with what is known only at `data` or `message`. A probe has no one recipient.
