@@ -286,6 +286,16 @@ mod tests {
         found.is_some_and(|found| Arc::ptr_eq(&found, expected))
     }
 
+    #[tokio::test]
+    async fn who_is_pushed_out_is_cut_unless_a_milter_has_him() {
+        for has_milter in [false, true] {
+            let milter = has_milter.then(Box::default);
+            let session = Handle::new(tokio::sync::Mutex::new(Session { milter, ..Session::default() }));
+            cut(&session);
+            assert_eq!(session.lock().await.is_cut, !has_milter);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_port_of_a_client_has_a_session_at_each_of_ours() {
         let sessions = Sessions::default();
