@@ -33,7 +33,7 @@
 //!   client that comes again from the port it had before is taken for the same
 //!   connection, so whoever keeps his port is not counted: `connections` is exact
 //!   only where Postfix also asks the milter.
-//!   - `refused`: recipients that were told 4xx or 5xx, by any rule but this one, by Postfix,
+//!   - `refused`: recipients that were told 4xx or 5xx, by any rule but those that count the same, by Postfix,
 //!     or by another service; each once in a transaction. Who was refused behind us is told by
 //!     the milter; without it the count at DATA says how many.
 //!   - `unknown_users`: of these the ones with 5.1.1, 5.1.10 or a text with `User unknown`: by a rule,

@@ -379,6 +379,17 @@ async fn a_rule_s_own_refusals_are_none_to_it_and_observe_is_a_world_of_its_own(
     let used = desk.limits_of("a@sender.example").await;
     assert_eq!(used[0].used.windows[0].used, 2);
 
+    // Nor do two of them feed each other.
+    let both = self::desk(&format!(
+        "{own}\n  - {{name: host, when: {{rate: {{key: client_address, count: refused, limits: [2/1h strict]}}}}, then: defer}}"
+    ));
+    for recipient in ["no@a.test", "no@b.test", "c@x.test", "d@x.test"] {
+        ask(&both, &self::peer(), &[("recipient", recipient)]).await;
+    }
+    for key in ["a@sender.example", "198.51.100.7"] {
+        assert_eq!(both.limits_of(key).await[0].used.windows[0].used, 2, "{key}");
+    }
+
     let observed = self::desk(&format!(
         "{own}\n  - {{name: seen, mode: observe, when: {{recipient: seen@}}, then: reject}}\n  - {{name: s, mode: observe, when: {{rate: {{key: sender, count: refused, limits: [9/1h]}}}}, then: reject}}"
     ));

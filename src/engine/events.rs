@@ -33,7 +33,8 @@ use crate::verdict::Verdict;
 pub enum Happened {
     #[default]
     No,
-    /// To this rule alone it means nothing: its refusals would keep it refusing.
+    /// If this rule counts the same, it means nothing: two that do would keep each other
+    /// refusing for as long as somebody tries.
     ByRule(u32),
     ByOthers,
 }
@@ -61,15 +62,15 @@ impl Event<'_> {
             Mode::Enforce => self.happened[World::Enforced as usize],
             Mode::Observe => self.happened[World::All as usize],
         };
-        let is_its_own = match by {
+        let feeds_itself = match by {
             Happened::No => return None,
             Happened::ByOthers => false,
             Happened::ByRule(by) => {
                 let by = self.policy.rules.get(by as usize).and_then(|rule| rule.limit.as_ref());
-                by.is_some_and(|by| by.buckets.own == limit.buckets.own)
+                by.is_some_and(|by| by.rate.count == self.count)
             }
         };
-        (!is_its_own).then_some(limit)
+        (!feeds_itself).then_some(limit)
     }
 
     fn ask(&self) -> Ask<'_> {
