@@ -80,6 +80,20 @@ fn what_our_own_rule_refuses_is_refused_and_a_normal_mail_counts_nowhere() {
     expect_unlimited(&rig, PROBED);
 }
 
+/// Delegation and the milter are told the same recipient in two ways.
+#[test]
+fn a_recipient_however_written_is_counted_once() {
+    let Some(rig) = Rig::start(THREE) else { return };
+    let mut client = rig.client();
+    client.mail(REFUSED).expect(250);
+    for user in ["\"no1\"@test.example", "no2@TEST.example"] {
+        client.rcpt(user).expect_text(554, "no");
+    }
+    expect_unlimited(&rig, REFUSED);
+    client.rcpt("@relay.example:no3@test.example").expect_text(554, "no");
+    expect_limited(&rig, REFUSED, "3 refused");
+}
+
 /// By RSET, a lost connection and QUIT; not where there was a DATA, or nobody to send it to.
 #[test]
 fn a_prober_is_known_with_the_milter() {
