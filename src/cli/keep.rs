@@ -40,8 +40,14 @@ pub(super) fn open(config: &config::State, state: &State, clock: Clock) -> Resul
     for warning in &loaded.warnings {
         tracing::warn!(warning, "not all of what was remembered could be read");
     }
-    let (keys, listed) = (loaded.keys, loaded.listed_keys);
-    tracing::info!(dir = %dir.display(), keys, listed, "counters and listings go on from where they were");
+    tracing::info!(
+        dir = %dir.display(),
+        keys = loaded.keys,
+        listed = loaded.listed_keys,
+        distinct = loaded.distinct_keys,
+        greylisted = loaded.greylisted,
+        "what is remembered goes on from where it was"
+    );
     Ok(Some(keeper))
 }
 

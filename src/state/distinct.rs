@@ -10,11 +10,13 @@
 
 use super::Answer;
 use super::clock::Nanos;
+use super::keep::SetBack;
 use super::limits::Limits;
 use super::limits::Window;
+use super::ring::Gone;
 use super::ring::Ring;
 use super::ring::Worth;
-use super::seed::Seed;
+use super::seed::Secret;
 use super::shard::cut;
 use super::shown::KeyUse;
 use super::variety::MAX_VALUES;
@@ -48,39 +50,32 @@ pub struct Showing {
     pub limits: Arc<Limits>,
 }
 
-/// Enough to go on with a key in another process.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SavedKey {
-    pub bucket: u32,
-    pub key: String,
-    pub limits: Limits,
-    pub values: Vec<SeenValue>,
-}
-
 #[derive(Debug)]
 pub(super) struct Distinct {
     shards: [Mutex<Shard>; SHARDS],
-    seed: Seed,
+    seed: Secret,
     /// Which shard is swept next.
     turn: AtomicUsize,
+    /// What the operator has set back; see `keep`.
+    pub set_back: SetBack,
 }
 
 #[derive(Debug)]
-struct Shard {
-    keys: Ring<Kept>,
+pub(super) struct Shard {
+    pub keys: Ring<Kept>,
     /// Of all of them.
     values: usize,
 }
 
 #[derive(Debug)]
-struct Kept {
-    bucket: u32,
-    key: Box<str>,
+pub(super) struct Kept {
+    pub bucket: u32,
+    pub key: Box<str>,
     /// Those last asked about.
-    limits: Limits,
+    pub limits: Limits,
     /// The longest period that was ever asked about.
     longest: Nanos,
-    variety: Variety,
+    pub variety: Variety,
 }
 
 /// The shards of a batch, and where each question is.
@@ -97,9 +92,10 @@ struct Place {
 }
 
 impl Distinct {
-    pub(super) fn new(most: usize, seed: Seed) -> Self {
+    pub(super) fn new(most: usize, seed: Secret) -> Self {
         let shard = |_| Mutex::new(Shard { keys: Ring::new(most.div_ceil(SHARDS)), values: 0 });
-        Self { shards: std::array::from_fn(shard), seed, turn: AtomicUsize::new(0) }
+        let set_back = SetBack::default();
+        Self { shards: std::array::from_fn(shard), seed, turn: AtomicUsize::new(0), set_back }
     }
 
     /// What [`show`](Self::show) would say of each alone; None: there is no room.
@@ -145,7 +141,11 @@ impl Distinct {
     pub(super) fn reset(&self, buckets: &[u32], key: &str) -> usize {
         let reset = |bucket: &&u32| {
             let (shard, hash) = self.locate(**bucket, key);
-            self.shards[shard].lock().remove(hash)
+            let is_reset = self.shards[shard].lock().remove(hash);
+            if is_reset {
+                self.set_back.note(**bucket, cut(key));
+            }
+            is_reset
         };
         buckets.iter().filter(reset).count()
     }
@@ -164,25 +164,33 @@ impl Distinct {
         found
     }
 
-    /// Every key with its values, for a snapshot; a part of them is locked at a time.
-    pub(super) fn each(&self, mut visit: impl FnMut(SavedKey)) {
-        for shard in &self.shards {
-            let saved: Vec<SavedKey> = shard.lock().keys.iter().map(|(_, kept)| kept.saved()).collect();
-            saved.into_iter().for_each(&mut visit);
-        }
+    /// Puts in what a file has of a key, instead of what there was; false if there is no
+    /// room for it. Only with the seed under which its values were hashed.
+    pub(super) fn put(
+        &self,
+        bucket: u32,
+        key: &str,
+        limits: &Limits,
+        values: Vec<SeenValue>,
+        now: Nanos,
+    ) -> bool {
+        let (shard, hash) = self.locate(bucket, key);
+        let mut shard = self.shards[shard].lock();
+        shard.remove(hash);
+        let mut kept = Kept::new(bucket, key, limits);
+        let room = if shard.is_full() { LEAST_VALUES } else { MAX_VALUES };
+        kept.variety = Variety::restored(values, kept.longest, room, now);
+        kept.worth(now) == Worth::Over || shard.restore(hash, kept, now)
     }
 
-    /// Goes on with a key, unless it is here already or there is no room. Only with
-    /// the seed under which its values were hashed.
-    pub(super) fn restore(&self, saved: SavedKey, now: Nanos) -> bool {
-        let (shard, hash) = self.locate(saved.bucket, &saved.key);
-        let mut shard = self.shards[shard].lock();
-        if shard.keys.get(hash).is_some() || shard.values >= MAX_ALL_VALUES / SHARDS {
-            return false;
-        }
-        let mut kept = Kept::new(saved.bucket, &saved.key, &saved.limits);
-        kept.variety = Variety::restored(saved.values, now);
-        shard.insert(hash, kept, now)
+    pub(super) fn shards(&self) -> &[Mutex<Shard>] {
+        &self.shards
+    }
+
+    /// Looks at a key, if it is there.
+    pub(super) fn with<T>(&self, bucket: u32, key: &str, look: impl FnOnce(Option<&Kept>) -> T) -> T {
+        let (shard, hash) = self.locate(bucket, key);
+        look(self.shards[shard].lock().keys.get(hash))
     }
 
     /// Forgets what has shown nothing for long, in one shard after the other.
@@ -239,7 +247,7 @@ impl Shard {
                 return;
             }
         }
-        let is_full = self.values >= MAX_ALL_VALUES / SHARDS;
+        let is_full = self.is_full();
         let Some(kept) = self.keys.get_mut(place.key) else {
             return;
         };
@@ -250,14 +258,30 @@ impl Shard {
         self.values = (self.values + kept.variety.len()).saturating_sub(before);
     }
 
+    /// A new one, which has no values yet.
     fn insert(&mut self, hash: u64, kept: Kept, now: Nanos) -> bool {
+        let gone = self.keys.insert(hash, kept, |kept| kept.worth(now));
+        self.account(0, gone)
+    }
+
+    fn restore(&mut self, hash: u64, kept: Kept, now: Nanos) -> bool {
         let new = kept.variety.len();
-        let Some(gone) = self.keys.insert(hash, kept, |kept| kept.worth(now)) else {
+        let gone = self.keys.restore(hash, kept, |kept| kept.worth(now));
+        self.account(new, gone)
+    }
+
+    /// Whether there was room.
+    fn account(&mut self, new: usize, gone: Option<Gone<Kept>>) -> bool {
+        let Some(gone) = gone else {
             return false;
         };
         let gone: usize = gone.iter().map(|kept| kept.variety.len()).sum();
         self.values = (self.values + new).saturating_sub(gone);
         true
+    }
+
+    fn is_full(&self) -> bool {
+        self.values >= MAX_ALL_VALUES / SHARDS
     }
 
     fn remove(&mut self, hash: u64) -> bool {
@@ -291,7 +315,7 @@ impl Kept {
         self.variety.load(&self.limits, now)
     }
 
-    fn worth(&self, now: Nanos) -> Worth {
+    pub(super) fn worth(&self, now: Nanos) -> Worth {
         match self.load(now) {
             0 => Worth::Over,
             LIMITED.. => Worth::Stays,
@@ -304,15 +328,6 @@ impl Kept {
             bucket: self.bucket,
             key: self.key.to_string(),
             windows: self.variety.windows(&self.limits, now),
-        }
-    }
-
-    fn saved(&self) -> SavedKey {
-        SavedKey {
-            bucket: self.bucket,
-            key: self.key.to_string(),
-            limits: self.limits.clone(),
-            values: self.variety.values().collect(),
         }
     }
 }
@@ -339,7 +354,7 @@ mod tests {
 
     #[test]
     fn the_values_of_all_questions_are_added_or_none() {
-        let table = Distinct::new(1_000, Seed::random());
+        let table = Distinct::new(1_000, Secret::default());
         let (wide, narrow) = (showing("a", 1, "9/1h"), showing("b", 1, "1/1h"));
         assert!(show(&table, &showing("b", 0, "1/1h"), NOW));
         for (must_fit, expected) in [(true, (0, 1)), (false, (1, 2))] {
@@ -356,7 +371,7 @@ mod tests {
 
     #[test]
     fn threads_let_exactly_the_allowed_number_through() {
-        let table = Distinct::new(1_000, Seed::random());
+        let table = Distinct::new(1_000, Secret::default());
         let hammer = |thread: u64| {
             let values = (0..500).map(move |value| showing("a", thread * 1_000 + value, "700/1d"));
             values.filter(|showing| show(&table, showing, NOW)).count()
@@ -370,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_frees_none_that_is_at_its_limit() {
-        let table = Distinct::new(320, Seed::random());
+        let table = Distinct::new(320, Secret::default());
         for value in 0..3 {
             assert!(show(&table, &showing("worm", value, "3/1h"), NOW));
         }
@@ -386,7 +401,7 @@ mod tests {
 
     #[test]
     fn where_no_key_may_go_a_new_one_is_not_counted() {
-        let table = Distinct::new(16, Seed::random());
+        let table = Distinct::new(16, Secret::default());
         let full: Vec<_> = (0..400).map(|key| showing(&format!("full{key}"), 1, "1/1h")).collect();
         let told = full.iter().filter(|showing| table.show(&[(showing, true)], NOW)[0].is_some()).count();
         let (keys, evicted) = table.sizes();
@@ -403,7 +418,7 @@ mod tests {
 
     #[test]
     fn values_of_all_keys_are_bounded() {
-        let table = Distinct::new(320, Seed::random());
+        let table = Distinct::new(320, Secret::default());
         let shard = || table.shards[0].lock();
         let key = (0..).map(|at| format!("k{at}")).find(|key| table.locate(1, key).0 == 0).unwrap();
         shard().values = MAX_ALL_VALUES;
@@ -421,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_went_to_make_room_takes_none_and_new_limits_hold() {
-        let table = Distinct::new(16, Seed::random());
+        let table = Distinct::new(16, Secret::default());
         for key in 0..300 {
             for value in 0..3 {
                 table.show(&[(&showing(&format!("k{key}"), value, "9/1h"), true)], NOW);
@@ -432,31 +447,11 @@ mod tests {
             let shard = shard.lock();
             shard.values == values(&shard)
         }));
-        let changed = Distinct::new(16, Seed::random());
+        let changed = Distinct::new(16, Secret::default());
         for limits in ["9/1h", "7/2h"] {
             show(&changed, &showing("a", limits, limits), NOW);
         }
         let shown = changed.look(&[1], "a", NOW + HOUR + HOUR / 2);
         assert_eq!((shown[0].windows[0].window.allowed, shown[0].windows[0].used), (7, 2));
-    }
-
-    #[test]
-    fn another_process_goes_on_where_this_one_ended() {
-        let table = Distinct::new(1_000, Seed([1, 2]));
-        for value in 0..2_000 {
-            table.show(&[(&showing("many", value, "9/1h, 9/1d"), false)], NOW + value * 1_000_000_000);
-        }
-        show(&table, &showing("few", 1, "3/1h"), NOW);
-        let mut saved = Vec::new();
-        table.each(|key| saved.push(key));
-        let next = Distinct::new(1_000, Seed([1, 2]));
-        let now = NOW + 2_000 * 1_000_000_000;
-        assert!(saved.iter().all(|key| next.restore(key.clone(), now)));
-        for key in ["many", "few"] {
-            assert_eq!(table.look(&[1], key, now), next.look(&[1], key, now), "{key}");
-        }
-        assert_eq!(next.peek(&showing("few", 1, "3/1h"), NOW).unwrap().used, 1);
-        assert_eq!(table.fullest(9, now).len(), 2);
-        assert!(!next.restore(saved[0].clone(), NOW));
     }
 }

@@ -4,15 +4,12 @@
 use super::Answer;
 use super::State;
 use super::clock::Nanos;
-use super::distinct::SavedKey;
 use super::distinct::Showing;
 use super::greylist::Attempt;
 use super::greylist::Fate;
 use super::greylist::GreylistSizes;
-use super::greylist::SavedAttempt;
 use super::greylist::Standing;
 use super::greylist::Terms;
-use super::seed::Seed;
 
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,33 +77,6 @@ impl State {
     pub async fn pass(&self, bucket: u32, pool: &str, terms: &Terms, now: Nanos) -> bool {
         self.reached().await;
         self.greylist.pass(bucket, pool, terms, now)
-    }
-
-    /// What hashes are made with; to be kept with what [`each_distinct`](Self::each_distinct)
-    /// and [`each_attempt`](Self::each_attempt) say.
-    pub fn seed(&self) -> Seed {
-        self.seed
-    }
-
-    /// Every key that has shown values.
-    pub fn each_distinct(&self, visit: impl FnMut(SavedKey)) {
-        self.distinct.each(visit);
-    }
-
-    /// Everything that is known of attempts.
-    pub fn each_attempt(&self, visit: impl FnMut(SavedAttempt)) {
-        self.greylist.each(visit);
-    }
-
-    /// Takes back what was saved by a process with the same seed; false when there is
-    /// no room, or the key is here already.
-    pub fn restore_distinct(&self, saved: SavedKey, now: Nanos) -> bool {
-        self.distinct.restore(saved, now)
-    }
-
-    /// The same of an attempt.
-    pub fn restore_attempt(&self, saved: SavedAttempt, now: Nanos) -> bool {
-        self.greylist.restore(saved, now)
     }
 
     /// How many keys have shown values, and how many were forgotten to make room.

@@ -15,8 +15,8 @@
 //! Beside limits: timed listings (`listings`), how many different values a key has
 //! shown (`distinct`), and who has come back (`greylist`), each with bounds of its own.
 //!
-//! With a folder limits and listings outlive the process; what is reserved counts as
-//! charged then (`keep`).
+//! With a folder all of it outlives the process; what is reserved counts as charged
+//! then (`keep`).
 //!
 //! Lock order: the shards of a batch by rising number, then the coarse table; those of
 //! the reservations and of each other kind alone. No lock is held across an await.
@@ -48,7 +48,6 @@ pub use clock::Clock;
 pub use clock::Nanos;
 pub use clock::Reading;
 pub use distinct::MAX_DISTINCT_KEYS;
-pub use distinct::SavedKey;
 pub use distinct::Showing;
 pub use greylist::Attempt;
 pub use greylist::Fate;
@@ -56,7 +55,6 @@ pub use greylist::GreylistSizes;
 pub use greylist::MAX_GREYLISTED_NETWORKS;
 pub use greylist::MAX_PROVED;
 pub use greylist::MAX_WAITING;
-pub use greylist::SavedAttempt;
 pub use greylist::Standing;
 pub use greylist::Terms;
 pub use holds::Hold;
@@ -75,10 +73,8 @@ pub use listings::NewListing;
 pub use memory::Lesson;
 pub use memory::Memory;
 pub use memory::Remembered;
-pub use seed::Seed;
 pub use shown::KeyUse;
 pub use shown::WindowUse;
-pub use variety::SeenValue;
 
 use buckets::Table;
 use distinct::Distinct;
@@ -86,6 +82,7 @@ use greylist::Greylist;
 use holds::Holds;
 use holds::MAX_HOLDS;
 use listings::Listings;
+use seed::Secret;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -167,7 +164,7 @@ pub struct State {
     holds: Holds,
     distinct: Distinct,
     greylist: Greylist,
-    seed: Seed,
+    secret: Secret,
     #[cfg(test)]
     stuck: bool,
 }
@@ -175,18 +172,14 @@ pub struct State {
 impl State {
     /// `max_keys` as in `state.max_keys`; at least one is kept.
     pub fn in_memory(max_keys: usize) -> Self {
-        Self::seeded(max_keys, Seed::random())
-    }
-
-    /// With the seed of a process whose hashes are to be found again.
-    pub fn seeded(max_keys: usize, seed: Seed) -> Self {
+        let secret = Secret::default();
         Self {
             table: Table::new(max_keys),
             listings: Listings::new(MAX_LISTED_KEYS),
             holds: Holds::new(MAX_HOLDS),
-            distinct: Distinct::new(MAX_DISTINCT_KEYS, seed),
-            greylist: Greylist::new(seed),
-            seed,
+            distinct: Distinct::new(MAX_DISTINCT_KEYS, secret.clone()),
+            greylist: Greylist::new(secret.clone()),
+            secret,
             #[cfg(test)]
             stuck: false,
         }

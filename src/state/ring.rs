@@ -1,20 +1,26 @@
 //! A bounded map by hash, and which of its entries goes when it is full.
 //!
-//! Strangers decide what comes in. What bounds it: its capacity; beside each entry
-//! one place in a ring, and at most as many places again of entries that went before
-//! their turn. Each new entry looks at a few others, so that clearing away what is
-//! over keeps ahead of growing.
+//! Strangers decide what comes in. What bounds it: its capacity. Each entry has a place
+//! that holds as long as it does, so that a file can be written a few places at a time.
+//! Each new entry looks at a few others, so that clearing away what is over keeps ahead
+//! of growing.
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use smallvec::SmallVec;
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 /// How many entries are looked at to find one that may go.
 const SAMPLE: usize = 16;
 
 /// How many each new one looks at to clear away what is over.
 const SWEEP: usize = 2;
+
+/// How often so many are looked at for an entry that a file has.
+const LOOKS: usize = 8;
+
+/// Places of one word of marks.
+const PER_WORD: u32 = u64::BITS;
 
 /// What went for a new entry.
 pub(super) type Gone<V> = SmallVec<[V; 1]>;
@@ -31,44 +37,65 @@ pub(super) enum Worth {
 
 #[derive(Debug)]
 pub(super) struct Ring<V> {
-    entries: HashMap<u64, Entry<V>, RandomState>,
-    /// By number, since a hash may come back after it has gone.
-    ring: VecDeque<(u64, u64)>,
-    next: u64,
+    places: Vec<Option<Entry<V>>>,
+    free: Vec<u32>,
+    /// The place of each entry.
+    index: HashTable<u32>,
+    hasher: RandomState,
+    /// Whose turn it is to be looked at.
+    hand: usize,
     capacity: usize,
     /// Entries that were still worth something.
     pub evicted: u64,
+    /// A bit for each place: whether it has changed since it was last written to a file.
+    marks: Vec<u64>,
+    /// Whether there is a file.
+    is_watched: bool,
 }
 
 #[derive(Debug)]
 struct Entry<V> {
-    number: u64,
+    hash: u64,
     value: V,
 }
 
 impl<V> Ring<V> {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { entries: HashMap::default(), ring: VecDeque::new(), next: 0, capacity, evicted: 0 }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+            hand: 0,
+            capacity,
+            evicted: 0,
+            marks: Vec::new(),
+            is_watched: false,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.entries.len()
+        self.index.len()
     }
 
     pub(super) fn get(&self, hash: u64) -> Option<&V> {
-        self.entries.get(&hash).map(|entry| &entry.value)
+        self.at(self.find(hash)?).map(|(_, value)| value)
     }
 
+    /// To change it: what it becomes is written to a file, if there is one.
     pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut V> {
-        self.entries.get_mut(&hash).map(|entry| &mut entry.value)
+        let at = self.find(hash)?;
+        self.mark(at);
+        let entry = self.places.get_mut(at as usize)?.as_mut()?;
+        Some(&mut entry.value)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &V)> {
-        self.entries.iter().map(|(hash, entry)| (*hash, &entry.value))
+        self.places.iter().flatten().map(|entry| (entry.hash, &entry.value))
     }
 
     pub(super) fn remove(&mut self, hash: u64) -> Option<V> {
-        self.entries.remove(&hash).map(|entry| entry.value)
+        self.clear(self.find(hash)?)
     }
 
     /// Whether one more could come in.
@@ -97,51 +124,142 @@ impl<V> Ring<V> {
     ) -> Option<Gone<V>> {
         let mut gone = Gone::new();
         for _ in 0..SWEEP {
-            if let Some((hash, Worth::Over)) = self.turn(&worth) {
-                gone.extend(self.remove(hash));
+            if let Some((at, Worth::Over)) = self.turn(&worth) {
+                gone.extend(self.clear(at));
             }
         }
-        if self.len() >= most.min(self.capacity) {
-            let (victim, is_over) = self.victim(&worth)?;
-            gone.extend(self.remove(victim));
-            self.evicted += u64::from(!is_over);
-        }
-        let number = self.next;
-        self.next += 1;
-        let before = self.entries.insert(hash, Entry { number, value });
-        gone.extend(before.map(|entry| entry.value));
-        self.ring.push_back((hash, number));
+        let at = self.put(most, hash, value, &mut gone, 1, &worth)?;
+        self.mark(at);
         Some(gone)
+    }
+
+    /// Puts in what a file has, instead of what there was.
+    pub(super) fn restore(&mut self, hash: u64, value: V, worth: impl Fn(&V) -> Worth) -> Option<Gone<V>> {
+        let mut gone = Gone::new();
+        // There is time to look farther than a request does.
+        self.put(self.capacity, hash, value, &mut gone, LOOKS, &worth).map(|_| gone)
     }
 
     /// Forgets all that is over.
     pub(super) fn sweep(&mut self, worth: impl Fn(&V) -> Worth) {
-        self.entries.retain(|_, entry| worth(&entry.value) != Worth::Over);
-        let entries = &self.entries;
-        self.ring.retain(|(hash, number)| entries.get(hash).is_some_and(|entry| entry.number == *number));
+        for at in 0..self.end() {
+            if self.at(at).is_some_and(|(_, value)| worth(value) == Worth::Over) {
+                self.clear(at);
+            }
+        }
+    }
+
+    /// All places are below this, free ones included.
+    pub(super) fn end(&self) -> u32 {
+        u32::try_from(self.places.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The entry in a place, and its hash.
+    pub(super) fn at(&self, at: u32) -> Option<(u64, &V)> {
+        self.places.get(at as usize)?.as_ref().map(|entry| (entry.hash, &entry.value))
+    }
+
+    /// From now on changes are noted, or no more; none is noted yet.
+    pub(super) fn watch(&mut self, is_watched: bool) {
+        self.is_watched = is_watched;
+        self.marks = Vec::new();
+    }
+
+    /// All words of marks are below this.
+    pub(super) fn words(&self) -> u32 {
+        u32::try_from(self.marks.len()).unwrap_or(u32::MAX)
+    }
+
+    /// One of the places of a word of marks that have changed, each told once.
+    pub(super) fn take_mark(&mut self, word: u32) -> Option<u32> {
+        let marks = self.marks.get_mut(word as usize).filter(|marks| **marks != 0)?;
+        let bit = marks.trailing_zeros();
+        *marks &= *marks - 1;
+        Some(word * PER_WORD + bit)
+    }
+
+    fn mark(&mut self, at: u32) {
+        if !self.is_watched {
+            return;
+        }
+        let word = (at / PER_WORD) as usize;
+        if word >= self.marks.len() {
+            self.marks.resize(word + 1, 0);
+        }
+        if let Some(marks) = self.marks.get_mut(word) {
+            *marks |= 1 << (at % PER_WORD);
+        }
+    }
+
+    fn find(&self, hash: u64) -> Option<u32> {
+        let is = |at: &u32| self.at(*at).is_some_and(|(other, _)| other == hash);
+        self.index.find(self.hasher.hash_one(hash), is).copied()
+    }
+
+    /// Where it is then.
+    fn put(
+        &mut self,
+        most: usize,
+        hash: u64,
+        value: V,
+        gone: &mut Gone<V>,
+        looks: usize,
+        worth: &impl Fn(&V) -> Worth,
+    ) -> Option<u32> {
+        let known = self.find(hash);
+        if let Some(at) = known {
+            gone.extend(self.clear(at));
+        } else if self.len() >= most.min(self.capacity) {
+            let (victim, is_over) = (0..looks).find_map(|_| self.victim(worth))?;
+            gone.extend(self.clear(victim));
+            self.evicted += u64::from(!is_over);
+        }
+        let at = self.free.pop().unwrap_or(self.end());
+        let entry = Some(Entry { hash, value });
+        match self.places.get_mut(at as usize) {
+            Some(place) => *place = entry,
+            None => self.places.push(entry),
+        }
+        let (places, hasher) = (&self.places, &self.hasher);
+        let hashed = |at: &u32| {
+            let entry = places.get(*at as usize).and_then(Option::as_ref);
+            entry.map_or(0, |entry| hasher.hash_one(entry.hash))
+        };
+        self.index.insert_unique(hasher.hash_one(hash), at, hashed);
+        Some(at)
+    }
+
+    /// Empties a place.
+    fn clear(&mut self, at: u32) -> Option<V> {
+        let entry = self.places.get_mut(at as usize)?.take()?;
+        if let Ok(found) = self.index.find_entry(self.hasher.hash_one(entry.hash), |other| *other == at) {
+            found.remove();
+        }
+        self.free.push(at);
+        Some(entry.value)
     }
 
     /// Of a few entries the one that is worth least, and whether it is over.
-    fn victim(&mut self, worth: &impl Fn(&V) -> Worth) -> Option<(u64, bool)> {
-        let mut least: Option<(u64, u64)> = None;
+    fn victim(&mut self, worth: &impl Fn(&V) -> Worth) -> Option<(u32, bool)> {
+        let mut least: Option<(u32, u64)> = None;
         for _ in 0..SAMPLE {
             match self.turn(worth) {
-                Some((hash, Worth::Over)) => return Some((hash, true)),
-                Some((hash, Worth::Some(worth))) if least.is_none_or(|(_, least)| worth < least) => {
-                    least = Some((hash, worth));
+                Some((at, Worth::Over)) => return Some((at, true)),
+                Some((at, Worth::Some(worth))) if least.is_none_or(|(_, least)| worth < least) => {
+                    least = Some((at, worth));
                 }
                 _ => {}
             }
         }
-        least.map(|(hash, _)| (hash, false))
+        least.map(|(at, _)| (at, false))
     }
 
-    /// The entry whose turn it is, which comes last then; its place is gone if it is.
-    fn turn(&mut self, worth: &impl Fn(&V) -> Worth) -> Option<(u64, Worth)> {
-        let (hash, number) = self.ring.pop_front()?;
-        let entry = self.entries.get(&hash).filter(|entry| entry.number == number)?;
-        self.ring.push_back((hash, number));
-        Some((hash, worth(&entry.value)))
+    /// The entry in the place whose turn it is; the place comes last then.
+    fn turn(&mut self, worth: &impl Fn(&V) -> Worth) -> Option<(u32, Worth)> {
+        let at = if self.hand < self.places.len() { self.hand } else { 0 };
+        self.hand = at + 1;
+        let at = u32::try_from(at).ok()?;
+        self.at(at).map(|(_, value)| (at, worth(value)))
     }
 }
 
@@ -203,16 +321,49 @@ mod tests {
     }
 
     #[test]
-    fn the_ring_stays_as_small_as_the_map() {
+    fn places_are_used_again() {
         let mut ring = Ring::new(100);
         for round in 0..10_000_u64 {
             let _ = ring.insert(round % 150, 1 + round % 3, worth);
             if round % 2 == 0 {
                 ring.remove(round % 150);
             }
-            assert!(ring.len() <= 100 && ring.ring.len() <= 210, "{}", ring.ring.len());
+            assert!(ring.len() <= 100 && ring.places.len() <= 100, "{}", ring.places.len());
+            assert_eq!(ring.places.len(), ring.len() + ring.free.len());
         }
         ring.sweep(|_| Worth::Over);
-        assert_eq!((ring.len(), ring.ring.len()), (0, 0));
+        assert_eq!((ring.len(), ring.free.len(), ring.iter().count()), (0, ring.places.len(), 0));
+    }
+
+    #[test]
+    fn each_change_is_told_once_if_somebody_wants_to_know() {
+        let mut ring = Ring::new(200);
+        let changed = |ring: &mut Ring<u64>| {
+            let mut found: Vec<u64> = Vec::new();
+            for word in 0..ring.words() {
+                while let Some(at) = ring.take_mark(word) {
+                    found.extend(ring.at(at).map(|(hash, _)| hash));
+                }
+            }
+            found.sort_unstable();
+            found
+        };
+        for hash in 0..150 {
+            ring.insert(hash, 1, worth);
+        }
+        assert_eq!(changed(&mut ring), [0; 0]);
+        ring.watch(true);
+        ring.restore(500, 1, worth);
+        for hash in [7, 149, 7, 999] {
+            ring.get_mut(hash);
+        }
+        ring.insert(600, 1, worth);
+        ring.insert(700, 1, worth);
+        ring.remove(700);
+        assert_eq!(changed(&mut ring), [7, 149, 600]);
+        assert_eq!(changed(&mut ring), [0; 0]);
+        ring.get_mut(7);
+        ring.watch(true);
+        assert_eq!(changed(&mut ring), [0; 0]);
     }
 }

@@ -14,6 +14,8 @@
 use super::Answer;
 use super::clock::Nanos;
 use super::entry::UNLIMITED;
+use super::keep::Input;
+use super::keep::Output;
 use super::limits::Limits;
 use super::limits::Window;
 use super::shown::WindowUse;
@@ -39,7 +41,7 @@ pub(super) struct Variety {
 
 /// One value, or as many as its level says.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SeenValue {
+pub(super) struct SeenValue {
     /// In seconds since 1970, rounded up: a value counts for up to a second longer.
     pub at: u32,
     pub hash: u32,
@@ -62,28 +64,50 @@ impl SeenValue {
 }
 
 impl Variety {
-    /// Of another process, whose clock may have been ahead of ours.
-    pub(super) fn restored(values: impl IntoIterator<Item = SeenValue>, now: Nanos) -> Self {
-        let at_most = seconds(now);
-        let values = values.into_iter().take(MAX_VALUES);
-        let mut values: Vec<_> =
-            values.map(|value| SeenValue { at: value.at.min(at_most), ..value }).collect();
-        values.sort_by_key(|value| value.at);
-        // Written by a process that kept other rules, perhaps.
-        let mut level = MAX_LEVEL;
-        for value in &mut values {
-            level = level.min(value.level);
-            value.level = level;
+    /// What a file has, as far as it still counts; `room` is how many may be kept.
+    pub(super) fn restored(values: Vec<SeenValue>, longest: Nanos, room: usize, now: Nanos) -> Self {
+        let mut variety = Self { values: values.into() };
+        variety.forget(longest, now);
+        while variety.values.len() > room {
+            variety.thin();
         }
-        Self { values: values.into() }
+        variety
     }
 
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
 
-    pub(super) fn values(&self) -> impl Iterator<Item = SeenValue> {
-        self.values.iter().copied()
+    /// With the time of the first value, and of each how much later it was.
+    pub(super) fn write(&self, out: &mut Output) {
+        out.number(self.values.len() as u64);
+        let mut last = self.values.front().map_or(0, |value| value.at);
+        out.time(u64::from(last) * SECOND);
+        for value in &self.values {
+            out.number(u64::from(value.at.saturating_sub(last)));
+            out.number(u64::from(value.hash));
+            out.number(u64::from(value.level));
+            last = value.at;
+        }
+    }
+
+    /// The values that were written, if they are as they must be.
+    pub(super) fn read(from: &mut Input<'_>, now: Nanos) -> Option<Vec<SeenValue>> {
+        let count = usize::try_from(from.number()?).ok().filter(|count| *count <= MAX_VALUES)?;
+        let (mut time, mut least) = (from.time()?, MAX_LEVEL);
+        let mut values = Vec::with_capacity(count);
+        for _ in 0..count {
+            time = time.saturating_add(from.number()?.saturating_mul(SECOND));
+            let hash = from.small()?;
+            let level = u8::try_from(from.number()?).ok().filter(|level| *level <= least)?;
+            if hash.trailing_zeros() < u32::from(level) {
+                return None;
+            }
+            // The clock it was told by may have been ahead of ours.
+            values.push(SeenValue { at: seconds(time.min(now)), hash, level });
+            least = level;
+        }
+        Some(values)
     }
 
     /// How many a window has, and whether this one is among them.
@@ -126,9 +150,7 @@ impl Variety {
 
     /// Notes that a value was seen; `room` is how many may be kept at most.
     pub(super) fn add(&mut self, hash: u32, longest: Nanos, room: usize, now: Nanos) {
-        while self.values.front().is_some_and(|value| value.nanos().saturating_add(longest) <= now) {
-            self.values.pop_front();
-        }
+        self.forget(longest, now);
         // For a clock that went back time stands still.
         let last = self.values.back().map_or(0, |value| value.at);
         let at = seconds(now).max(last);
@@ -139,6 +161,13 @@ impl Variety {
             self.thin();
         }
         self.values.push_back(SeenValue { at, hash, level: 0 });
+    }
+
+    /// What was seen longer ago than any window asks.
+    fn forget(&mut self, longest: Nanos, now: Nanos) {
+        while self.values.front().is_some_and(|value| value.nanos().saturating_add(longest) <= now) {
+            self.values.pop_front();
+        }
     }
 
     /// What is used of each window.
@@ -306,20 +335,6 @@ mod tests {
                 assert!(deviation <= standard && worst <= greatest && mean.abs() <= standard / 2.0, "{told}");
             }
         }
-    }
-
-    #[test]
-    fn what_another_clock_has_seen_in_the_future_is_seen_now() {
-        let mut ahead = Variety::default();
-        for number in 0..2_000 {
-            ahead.add(hash(5, number), u64::MAX, MAX_VALUES, NOW + (number + 1_000_000) * SECOND);
-        }
-        let restored = Variety::restored(ahead.values(), NOW);
-        let counted = used(&ahead, "9/1h", NOW + 1_002_000 * SECOND);
-        assert_eq!(
-            (used(&restored, "9/1h", NOW), used(&restored, "9/1h", NOW + 3_600 * SECOND)),
-            (counted, 0)
-        );
     }
 
     #[test]

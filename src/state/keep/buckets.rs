@@ -44,7 +44,11 @@ impl SetBack {
         }
     }
 
-    fn take(&self) -> Option<(u32, Box<str>)> {
+    pub(super) fn watch(&self, is_watched: bool) {
+        *self.0.lock() = is_watched.then(BTreeSet::new);
+    }
+
+    pub(super) fn take(&self) -> Option<(u32, Box<str>)> {
         self.0.lock().as_mut().and_then(BTreeSet::pop_first)
     }
 }
@@ -76,7 +80,7 @@ impl Table {
 
 impl Kept for Table {
     fn watch(&self, is_watched: bool) {
-        *self.set_back.0.lock() = is_watched.then(BTreeSet::new);
+        self.set_back.watch(is_watched);
         for shard in self.shards().iter().chain([self.coarse()]) {
             shard.lock().watch(is_watched);
         }

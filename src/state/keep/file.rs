@@ -16,7 +16,7 @@ use std::io::Read;
 pub(super) const VERSION: u16 = 1;
 
 const MAGIC: &[u8; 8] = b"gatepost";
-pub(super) const HEAD_BYTES: usize = 32;
+const HEAD_BYTES: usize = 32;
 
 /// Length and sum.
 const FRAME_BYTES: usize = 8;

@@ -11,7 +11,6 @@ use super::Output;
 use super::PartStep;
 use super::Pass;
 use super::Step;
-use super::file::HEAD_BYTES;
 use super::file::Head;
 use super::file::What;
 use super::file::block;
@@ -83,6 +82,8 @@ struct Journal {
     /// To see that it is still the one with this name.
     inode: (u64, u64),
     bytes: u64,
+    /// It says nothing until it has more.
+    least: u64,
 }
 
 /// A pass over the state under way.
@@ -151,7 +152,7 @@ impl Keeper {
             journal_bytes,
             journals,
         };
-        match keeper.begin_journal() {
+        match keeper.begin_journal(state, now) {
             Ok(()) => {}
             // Mail should not go unseen for want of room.
             Err(error) if is_full(&error) => {
@@ -198,7 +199,7 @@ impl Keeper {
     fn work(&mut self, state: &State, now: Reading) -> io::Result<Option<Event>> {
         if self.changes.is_none() && now.nanos >= self.due {
             if self.journal.is_none() {
-                self.begin_anew(state)?;
+                self.begin_anew(state, now)?;
             }
             self.changes = Some(Work::begin(now));
         }
@@ -224,7 +225,7 @@ impl Keeper {
         let written = changes.written(now);
         self.changes = None;
         if self.whole.is_none() && self.wants_snapshot() {
-            self.begin_whole(now)?;
+            self.begin_whole(state, now)?;
         }
         Ok(Some(Event::Journal(written)))
     }
@@ -264,26 +265,27 @@ impl Keeper {
 
     /// A snapshot is begun together with the journal that goes on from it: until it is
     /// complete the old one and all journals hold, then it and that one.
-    fn begin_whole(&mut self, now: Reading) -> io::Result<()> {
-        self.begin_journal()?;
+    fn begin_whole(&mut self, state: &State, now: Reading) -> io::Result<()> {
+        self.begin_journal(state, now)?;
         (self.journals, self.journal_bytes) = (1, 0);
         let mut file = create(&self.folder.new_snapshot())?;
-        let head = Head { what: What::Snapshot, number: self.number, run: self.run }.to_bytes();
-        file.write_all(&head)?;
+        let opening = self.opening(What::Snapshot, state, now);
+        file.write_all(&opening)?;
         let mut work = Work::begin(now);
-        work.bytes = head.len() as u64;
+        work.bytes = opening.len() as u64;
         self.whole = Some((work, file));
         Ok(())
     }
 
-    fn begin_journal(&mut self) -> io::Result<()> {
+    fn begin_journal(&mut self, state: &State, now: Reading) -> io::Result<()> {
         self.number = self.number.saturating_add(1);
         let path = self.folder.journal(self.number);
         let file = create(&path)?;
         let of = file.metadata()?;
-        let mut journal = Journal { file, path, inode: (of.dev(), of.ino()), bytes: 0 };
-        let head = Head { what: What::Journal, number: self.number, run: self.run }.to_bytes();
-        let begun = journal.append(&head).and_then(|()| journal.file.sync_all());
+        let opening = self.opening(What::Journal, state, now);
+        let least = opening.len() as u64;
+        let mut journal = Journal { file, path, inode: (of.dev(), of.ino()), bytes: 0, least };
+        let begun = journal.append(&opening).and_then(|()| journal.file.sync_all());
         if let Err(error) = begun.and_then(|()| self.folder.sync()) {
             journal.cut();
             return Err(error);
@@ -295,8 +297,15 @@ impl Keeper {
         Ok(())
     }
 
+    /// What a file begins with.
+    fn opening(&self, what: What, state: &State, now: Reading) -> Vec<u8> {
+        let mut bytes = Head { what, number: self.number, run: self.run }.to_bytes();
+        bytes.extend(state.secret.block(now));
+        bytes
+    }
+
     /// After a failure. A snapshot follows, so that nothing is lost by what was not noted.
-    fn begin_anew(&mut self, state: &State) -> io::Result<()> {
+    fn begin_anew(&mut self, state: &State, now: Reading) -> io::Result<()> {
         self.folder.reopen().map_err(|refused| match refused {
             Refused::Io(_, error) => error,
             Refused::InUse(_) => {
@@ -304,7 +313,7 @@ impl Keeper {
             }
         })?;
         state.watch(true);
-        self.begin_journal()
+        self.begin_journal(state, now)
     }
 
     fn fail(&mut self, error: &io::Error, state: &State, now: Reading) -> Event {
@@ -375,7 +384,7 @@ impl Journal {
     /// Leaves no half block behind, and no empty file: a disk that fails for days is tried
     /// again a thousand times a day.
     fn cut(self) {
-        if self.bytes <= HEAD_BYTES as u64 && self.has_its_name().is_ok_and(|has| has) {
+        if self.bytes <= self.least && self.has_its_name().is_ok_and(|has| has) {
             let _ = fs::remove_file(&self.path);
             return;
         }

@@ -28,6 +28,10 @@ use std::path::PathBuf;
 pub struct Loaded {
     pub keys: u64,
     pub listed_keys: usize,
+    /// Keys with different values.
+    pub distinct_keys: u64,
+    /// Greylisted mail that waits, or has come back.
+    pub greylisted: u64,
     /// What the operator should know, a sentence each.
     pub warnings: Vec<String>,
 }
@@ -52,6 +56,8 @@ struct Scanned {
     head: Option<Head>,
     /// The earliest and the latest of its readings.
     readings: Option<(Reading, Reading)>,
+    /// Whether there is nothing but a seed.
+    is_empty: bool,
     /// How many bytes of it are good.
     good: u64,
     bad: Option<Bad>,
@@ -99,7 +105,7 @@ pub(super) fn load(folder: &Folder, state: &State, now: Reading) -> io::Result<F
         }
         if let Some(scanned) = scan(path, Some(number)) {
             // Of a process that came to nothing; thousands of them would push out the others.
-            if scanned.bad.is_none() && scanned.readings.is_none() {
+            if scanned.bad.is_none() && scanned.is_empty {
                 folder.remove(&scanned.path);
                 continue;
             }
@@ -123,12 +129,15 @@ pub(super) fn load(folder: &Folder, state: &State, now: Reading) -> io::Result<F
     found.loaded.warnings.extend(skipped.told());
     found.loaded.keys = state.stats().keys;
     found.loaded.listed_keys = state.listed_keys();
+    found.loaded.distinct_keys = state.distinct_sizes().0;
+    let greylist = state.greylist_sizes();
+    found.loaded.greylisted = greylist.waiting + greylist.proved;
     Ok(found)
 }
 
 /// Looks at all of a file; None if there is none. A journal has its number in its name.
 fn scan(path: PathBuf, journal: Option<u64>) -> Option<Scanned> {
-    let mut scanned = Scanned { path, head: None, readings: None, good: 0, bad: None };
+    let mut scanned = Scanned { path, head: None, readings: None, is_empty: true, good: 0, bad: None };
     let file = match folder::open(&scanned.path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -165,6 +174,7 @@ fn scan(path: PathBuf, journal: Option<u64>) -> Option<Scanned> {
                     *latest = reading;
                 }
                 is_ended = bytes.first() == Some(&(Kind::End as u8));
+                scanned.is_empty &= bytes.first() == Some(&(Kind::Seed as u8));
             }
             Ok(None) => break (journal.is_none() && !is_ended).then_some(Bad::Torn),
             Err(bad) => break Some(bad),
@@ -212,6 +222,7 @@ fn apply(file: &Scanned, runs: &[Run], state: &State, loading: &mut Loading, ski
     let Ok(mut blocks) = Blocks::open(BufReader::new(opened)) else {
         return;
     };
+    loading.is_seeded = false;
     while let Ok(Some((reading, bytes))) = blocks.next() {
         let base = (i128::from(reading.nanos) + run.shift).clamp(0, i128::from(loading.now));
         for record in records(bytes, Nanos::try_from(base).unwrap_or(loading.now)) {
@@ -223,10 +234,7 @@ fn apply(file: &Scanned, runs: &[Run], state: &State, loading: &mut Loading, ski
                 skipped.unknown += 1;
                 continue;
             };
-            let Some(part) = state.part(kind) else {
-                continue;
-            };
-            match part.restore(kind, &mut fields, loading) {
+            match state.restore(kind, &mut fields, loading) {
                 Some(Fate::Taken) => {}
                 Some(Fate::NoRoom) => skipped.no_room += 1,
                 None => skipped.malformed += 1,

@@ -11,12 +11,16 @@
 //! and the file is written without it.
 
 mod buckets;
+mod distinct;
 mod fields;
 mod file;
 mod folder;
+mod greylist;
 mod keeper;
 mod listings;
 mod load;
+mod rings;
+mod seed;
 #[cfg(test)]
 mod tests;
 
@@ -51,10 +55,27 @@ pub(super) enum Kind {
     Bucket = 1,
     CoarseBucket = 2,
     Listings = 3,
+    /// What the hashes of the rest of a file are made with.
+    Seed = 4,
+    Distinct = 5,
+    /// Of greylisting.
+    Waiting = 6,
+    Proved = 7,
+    Network = 8,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::End, Self::Bucket, Self::CoarseBucket, Self::Listings];
+    const ALL: [Self; 9] = [
+        Self::End,
+        Self::Bucket,
+        Self::CoarseBucket,
+        Self::Listings,
+        Self::Seed,
+        Self::Distinct,
+        Self::Waiting,
+        Self::Proved,
+        Self::Network,
+    ];
 
     fn of(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
@@ -97,16 +118,24 @@ pub(super) enum Fate {
     Taken,
 }
 
+impl Fate {
+    fn of(has_room: bool) -> Self {
+        if has_room { Self::Taken } else { Self::NoRoom }
+    }
+}
+
 /// What reading needs beside the bytes.
 #[derive(Debug)]
 pub(super) struct Loading {
     pub now: Nanos,
+    /// Whether hashes of the file under way are made with our seed.
+    pub is_seeded: bool,
     limits: HashMap<Vec<Window>, Limits>,
 }
 
 impl Loading {
     fn new(now: Nanos) -> Self {
-        Self { now, limits: HashMap::new() }
+        Self { now, is_seeded: false, limits: HashMap::new() }
     }
 
     /// One for all that have the same windows.
@@ -147,16 +176,20 @@ type PartStep = fn(&dyn Kept, &mut Cursor, &mut Output) -> Step;
 
 impl State {
     /// What files keep, in the order in which it is written.
-    fn parts(&self) -> [&dyn Kept; 2] {
-        [&self.table, &self.listings]
+    fn parts(&self) -> [&dyn Kept; 4] {
+        [&self.table, &self.listings, &self.distinct, &self.greylist]
     }
 
-    /// The part that understands a kind.
-    fn part(&self, kind: Kind) -> Option<&dyn Kept> {
-        match kind {
-            Kind::End => None,
-            Kind::Bucket | Kind::CoarseBucket => Some(&self.table),
-            Kind::Listings => Some(&self.listings),
-        }
+    /// Takes in a record; None if it can't be understood.
+    fn restore(&self, kind: Kind, from: &mut Input<'_>, loading: &mut Loading) -> Option<Fate> {
+        let part: &dyn Kept = match kind {
+            Kind::End => return Some(Fate::Taken),
+            Kind::Seed => return self.secret.restore(from, loading),
+            Kind::Bucket | Kind::CoarseBucket => &self.table,
+            Kind::Listings => &self.listings,
+            Kind::Distinct => &self.distinct,
+            Kind::Waiting | Kind::Proved | Kind::Network => &self.greylist,
+        };
+        part.restore(kind, from, loading)
     }
 }
