@@ -162,8 +162,9 @@ pub struct State {
     table: Table,
     listings: Listings,
     holds: Holds,
-    distinct: Distinct,
-    greylist: Greylist,
+    // On the heap: they are some kilobytes each, and a future may hold a state.
+    distinct: Box<Distinct>,
+    greylist: Box<Greylist>,
     secret: Secret,
     #[cfg(test)]
     stuck: bool,
@@ -177,8 +178,8 @@ impl State {
             table: Table::new(max_keys),
             listings: Listings::new(MAX_LISTED_KEYS),
             holds: Holds::new(MAX_HOLDS),
-            distinct: Distinct::new(MAX_DISTINCT_KEYS, secret.clone()),
-            greylist: Greylist::new(secret.clone()),
+            distinct: Box::new(Distinct::new(MAX_DISTINCT_KEYS, secret.clone())),
+            greylist: Box::new(Greylist::new(secret.clone())),
             secret,
             #[cfg(test)]
             stuck: false,

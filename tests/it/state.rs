@@ -59,7 +59,7 @@ fn limits_and_listings_survive_an_end_in_good_order() {
     gatepost.signal("TERM");
     assert!(gatepost.wait_exit(PATIENCE).success());
     gatepost.start_again();
-    gatepost.wait_log("go on from where they were .*keys=1 listed=1");
+    gatepost.wait_log("goes on from where it was .*keys=1 listed=1 distinct=0 greylisted=0");
     assert_eq!(used(&gatepost, ALICE), 50);
     assert_eq!(gatepost.command(&["listed", "show"]), shown);
     let mut policy = Delegation::connect(&gatepost.policy);
@@ -133,6 +133,52 @@ fn killed_again_and_again_it_forgets_no_more_than_an_interval() {
     }
     assert!(passed <= LIMIT + lost, "{passed} passed, {lost} lost");
     assert_eq!(gatepost.count_log("could be read"), gatepost.count_log("it was cut, the rest kept"));
+}
+
+/// So that the mail that waits can only pass if it was seen before the end.
+const MEMORY: &str = r#"
+rules:
+  - {name: wait, when: {recipient: slow@, greylist: {delay: 1s, auto_allow: none}}, then: {defer_if_permit: "4.2.0 wait"}}
+  - {name: senders, when: {distinct: {key: client_address, count: sender, limits: [3/365d]}}, then: {defer: "4.7.1 {used} senders"}}
+"#;
+
+#[test]
+fn who_has_waited_and_what_was_shown_is_known_after_a_kill() {
+    let more = "state: {dir: state, snapshot_every: 1s}";
+    let mut gatepost = Gatepost::start(&[("10-test.yaml", MEMORY)], more, Sockets::Inet);
+    let slow = |policy: &mut Delegation, sender: &str, number: &str| {
+        policy.asks(&[
+            ("instance", &format!("2.{number}.0")),
+            ("client_port", &format!("2{number}")),
+            ("client_address", "198.51.100.7"),
+            ("sender", sender),
+            ("recipient", "slow@test.example"),
+        ])
+    };
+    let mut policy = Delegation::connect(&gatepost.policy);
+    assert!(slow(&mut policy, ALICE, "001").contains("4.2.0 wait"));
+    let senders = ["a@x.example", "b@x.example", "c@x.example", "d@x.example"];
+    for (number, sender) in senders.into_iter().enumerate() {
+        let answer = asks(&mut policy, sender, number);
+        assert_eq!((answer == "DUNNO", answer.contains("4 senders")), (number < 3, number == 3), "{answer}");
+    }
+    wait_written(&gatepost);
+    for round in 1..3 {
+        drop(policy);
+        gatepost.kill();
+        gatepost.start_again();
+        gatepost.wait_log("goes on from where it was .*distinct=[12] greylisted=[12]");
+        policy = Delegation::connect(&gatepost.policy);
+        let number = |place: usize| round * 100 + place;
+        assert_eq!(slow(&mut policy, ALICE, &number(1).to_string()), "DUNNO", "{round}");
+        let other = format!("other{round}@sender.example");
+        assert!(slow(&mut policy, &other, &number(2).to_string()).contains("4.2.0 wait"), "{round}");
+        assert!(asks(&mut policy, senders[3], number(3)).contains("4 senders"), "{round}");
+        assert_eq!(asks(&mut policy, senders[0], number(4)), "DUNNO", "{round}");
+        let (_, shown, _) = gatepost.command(&["limits", "show", "192.0.2.1"]);
+        assert!(shown.contains("used=3 allowed=3"), "{shown}");
+        wait_written(&gatepost);
+    }
 }
 
 #[test]

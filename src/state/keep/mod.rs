@@ -177,7 +177,7 @@ type PartStep = fn(&dyn Kept, &mut Cursor, &mut Output) -> Step;
 impl State {
     /// What files keep, in the order in which it is written.
     fn parts(&self) -> [&dyn Kept; 4] {
-        [&self.table, &self.listings, &self.distinct, &self.greylist]
+        [&self.table, &self.listings, &*self.distinct, &*self.greylist]
     }
 
     /// Takes in a record; None if it can't be understood.
@@ -187,8 +187,8 @@ impl State {
             Kind::Seed => return self.secret.restore(from, loading),
             Kind::Bucket | Kind::CoarseBucket => &self.table,
             Kind::Listings => &self.listings,
-            Kind::Distinct => &self.distinct,
-            Kind::Waiting | Kind::Proved | Kind::Network => &self.greylist,
+            Kind::Distinct => &*self.distinct,
+            Kind::Waiting | Kind::Proved | Kind::Network => &*self.greylist,
         };
         part.restore(kind, from, loading)
     }
