@@ -234,7 +234,7 @@ async fn serve(
         tasks.spawn(control.serve(Arc::clone(&desk), shutdown.clone()));
     }
     if keeper.is_none() {
-        tracing::info!("without state.dir counters and listings begin anew with each start");
+        tracing::info!("without state.dir all that is remembered begins anew with each start");
     }
     let keeping = match keeper {
         Some(keeper) => Some(Keeping::start(keeper, Arc::clone(&desk), Arc::clone(&metrics), clock)?),

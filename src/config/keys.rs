@@ -168,7 +168,7 @@ pub(super) const KEYS: &[Key] = &[
         path: "state.dir",
         takes: "a folder of its own",
         default: "",
-        sentence: "Where counters and listings outlive a restart. Without one they are in memory alone and begin anew with each start.",
+        sentence: "Where counters, listings and what else is remembered outlive a restart. Without one they are in memory alone and begin anew with each start.",
     },
     Key {
         path: "state.snapshot_every",

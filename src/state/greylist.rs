@@ -22,13 +22,13 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Attempts of one moment that were not yet made again; some 30 MiB.
+/// Attempts of one moment that were not yet made again; some 11 MiB.
 pub const MAX_WAITING: usize = 262_144;
 
-/// Attempts that were made again, and passed; some 30 MiB.
+/// Attempts that were made again, and passed; some 9 MiB.
 pub const MAX_PROVED: usize = 262_144;
 
-/// Networks from which attempts were made again; some 8 MiB.
+/// Networks from which attempts were made again; some 4 MiB.
 pub const MAX_GREYLISTED_NETWORKS: usize = 65_536;
 
 /// A server tries again after at most some hours (RFC 5321, 4.5.4.1, means half an
