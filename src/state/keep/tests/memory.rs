@@ -207,6 +207,38 @@ fn a_clock_that_is_set_neither_frees_nor_locks() {
     }
 }
 
+/// As if its clock had been ahead while it lived, and was set right.
+#[test]
+fn what_was_seen_in_the_future_is_seen_now() {
+    let (dir, state, day) = (folder(), State::in_memory(1_000), 86_400);
+    let (mut keeper, _) = open(dir.path(), &state, at(0));
+    let asked = attempt("n", "a@b.test");
+    let back = attempt("back", "a@b.test");
+    (0..2_000).for_each(|value| {
+        state.distinct.show(&[(&showing("ann", value, "9/1h"), false)], at(day + value / 10).nanos);
+    });
+    comes(&state, &asked, at(day));
+    comes(&state, &back, at(day));
+    comes(&state, &back, at(day + 400));
+    keeper.finish(&state, || at(0));
+    drop(keeper);
+    let counted = shown(&state, "ann", at(day));
+    let (other, warnings) = restored(dir.path(), at(5));
+    assert_eq!(warnings, Vec::<String>::new());
+    for (seconds, expected) in [(5, counted), (3_604, counted), (3_606, 0)] {
+        assert_eq!(shown(&other, "ann", at(seconds)), expected, "{seconds}");
+    }
+    for (seconds, passes) in [(5, false), (304, false), (305, true)] {
+        assert_eq!(other.greylist.peek(&asked, at(seconds).nanos).passes(), passes, "{seconds}");
+    }
+    // Its second proof comes an hour later.
+    let new = attempt("back", "new@b.test");
+    for (seconds, passes) in [(3_000, false), (3_605, true)] {
+        comes(&other, &back, at(seconds));
+        assert_eq!(other.greylist.peek(&new, at(seconds).nanos).passes(), passes, "{seconds}");
+    }
+}
+
 /// Of each file bytes are flipped or cut off: here and there, since each start waits for
 /// the disk.
 #[test]
