@@ -4,8 +4,8 @@
 //! What is kept are records, each of a [`Kind`]. A record holds all of one thing and
 //! takes the place of what was said of it before, so that it does no harm to read one
 //! twice, and what is lost is only the last of what happened. Whoever adds a kind
-//! implements [`Kept`] beside what it keeps, gives it a number here and names it in
-//! [`State::parts`]; older programs pass over it and say so.
+//! implements [`Kept`] here, gives it a number and names it in [`State::parts`] and
+//! [`State::restore`]; older programs pass over it and say so.
 //!
 //! Writing goes in small steps: under a lock a few hundred things are turned into bytes,
 //! and the file is written without it.
