@@ -33,6 +33,9 @@ const AT_CONNECT: &[(&str, Fact)] = &[
     ("daemon_port", Fact::ServerPort),
 ];
 
+/// Of transactions that are over, kept until there is more: some ten of them.
+const MAX_OLD_BYTES: usize = 2 * 1024;
+
 /// What the milter knows of the session and of the transaction in it.
 #[derive(Clone, Debug, Default)]
 pub struct MilterFacts {
@@ -106,8 +109,11 @@ impl MilterFacts {
         self.compact();
     }
 
-    /// The buffer only grows: begin anew with each transaction.
+    /// The buffer only grows: begin anew when a few mails have gone by.
     fn compact(&mut self) {
+        if self.facts.text.len() < MAX_OLD_BYTES {
+            return;
+        }
         let mut fresh = Facts::default();
         fresh.complete_from(&self.facts);
         self.facts = fresh;

@@ -95,8 +95,8 @@ impl Headers {
             return;
         }
         self.bytes = bytes;
-        let name = String::from_utf8_lossy(name).trim_ascii_end().to_owned();
-        let raw = String::from_utf8_lossy(value).into_owned();
+        let name = text_of(name).trim_ascii_end().to_owned();
+        let raw = text_of(value).into_owned();
         let places = self.places.entry(name.to_ascii_lowercase()).or_default();
         places.push(self.kept.len());
         let occurrence = u32::try_from(places.len()).unwrap_or(u32::MAX);
@@ -136,6 +136,11 @@ impl Headers {
     }
 }
 
+/// As `String::from_utf8_lossy`, which looks at each byte also of what is UTF-8.
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 fn limit_hit_by(header: &Header) -> Option<&'static str> {
     if header.name.len() + header.raw.len() > MAX_WHOLE_FIELD_BYTES {
         return Some("a header field so long that it may have been cut");
@@ -153,7 +158,7 @@ fn limit_hit_by(header: &Header) -> Option<&'static str> {
 /// Each fold with the blanks around it becomes one blank (RFC 5322, 2.2.3 would
 /// keep every blank; a rule's text should not depend on where a line was broken).
 pub(super) fn unfolded(raw: &str) -> Cow<'_, str> {
-    let trimmed = raw.trim_matches([' ', '\t', '\r', '\n']);
+    let trimmed = without_blanks(raw);
     if memchr2(b'\r', b'\n', trimmed.as_bytes()).is_none() {
         return Cow::Borrowed(trimmed);
     }
@@ -166,6 +171,15 @@ pub(super) fn unfolded(raw: &str) -> Cow<'_, str> {
         text.push_str(line);
     }
     Cow::Owned(text)
+}
+
+/// What is between blanks and line ends. By bytes: every header line comes by here.
+fn without_blanks(text: &str) -> &str {
+    let is_kept = |byte: &u8| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let bytes = text.as_bytes();
+    let start = bytes.iter().position(is_kept).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(is_kept).map_or(start, |last| last + 1);
+    text.get(start..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -171,8 +171,8 @@ fn macro_value(macros: &indymilter::Macros, name: &str) -> Option<String> {
     // Without the heap: a dozen of them are asked for each mail.
     let mut text = SmallVec::<[u8; 32]>::new();
     [open, name.as_bytes(), close].into_iter().for_each(|part| text.extend_from_slice(part));
-    let value = macros.get(CStr::from_bytes_with_nul(&text).ok()?)?;
-    Some(value.to_string_lossy().into_owned())
+    let value = macros.get(CStr::from_bytes_with_nul(&text).ok()?)?.to_bytes();
+    Some(str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value).into_owned(), str::to_owned))
 }
 
 async fn connect(cx: &mut Context<Conversation>, host: CString, socket: SocketInfo) -> Status {
