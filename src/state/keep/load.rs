@@ -5,6 +5,7 @@
 //! hold, none larger, and nothing counts for longer than it could now.
 
 use super::Fate;
+use super::Input;
 use super::Kind;
 use super::Loading;
 use super::fields::records;
@@ -174,7 +175,10 @@ fn scan(path: PathBuf, journal: Option<u64>) -> Option<Scanned> {
                     *latest = reading;
                 }
                 is_ended = bytes.first() == Some(&(Kind::End as u8));
-                scanned.is_empty &= bytes.first() == Some(&(Kind::Seed as u8));
+                let is_seed = |record: Option<(u8, Input<'_>)>| {
+                    record.is_some_and(|(kind, _)| kind == Kind::Seed as u8)
+                };
+                scanned.is_empty &= records(bytes, 0).all(is_seed);
             }
             Ok(None) => break (journal.is_none() && !is_ended).then_some(Bad::Torn),
             Err(bad) => break Some(bad),

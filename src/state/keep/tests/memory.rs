@@ -316,7 +316,7 @@ type Nonsense = Box<dyn Fn(&mut Output)>;
 fn records_of_nonsense_are_passed_over() {
     let longest = u64::MAX;
     let many = vec![(0, 1, 0); 1_025];
-    let cases: [(&str, Nonsense); 9] = [
+    let cases: [(&str, Nonsense); 8] = [
         ("more values than a key keeps", Box::new(move |out| values(out, "ann", "9/1h", &many))),
         ("a hash that would have been left out", Box::new(|out| values(out, "ann", "9/1h", &[(0, 1, 1)]))),
         ("levels that rise", Box::new(|out| values(out, "ann", "9/1h", &[(0, 1, 0), (0, 2, 1)]))),
@@ -325,10 +325,6 @@ fn records_of_nonsense_are_passed_over() {
         ("a cut record", Box::new(|out| attempts(out, Kind::Waiting, 1, &[5]))),
         ("something left over", Box::new(|out| attempts(out, Kind::Proved, 1, &[5, 5]))),
         ("many proofs", Box::new(move |out| attempts(out, Kind::Network, 1, &[5, 5, longest]))),
-        (
-            "another seed",
-            Box::new(|out| out.record(Kind::Seed as u8, |out| (0..2).for_each(|_| out.number(7)))),
-        ),
     ];
     for (what, records) in cases {
         let dir = written();
