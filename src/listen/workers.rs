@@ -27,9 +27,9 @@ pub struct Workers {
 }
 
 /// So many connections more than another a thread may have before that one gets the
-/// next: it answers faster than so many smtpd processes ask, and what stays on the thread
-/// that accepted it need not wake another.
-const SLACK: usize = 32;
+/// next: what stays on the thread that accepted it need not wake another. Few, since a
+/// dozen busy milter sessions fill a thread.
+const SLACK: usize = 4;
 
 #[derive(Debug)]
 struct Thread {
