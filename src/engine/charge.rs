@@ -39,26 +39,8 @@ pub(super) async fn charge(
     if due.is_empty() {
         return true;
     }
-    let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
-    let is_final = due.iter().all(|due| is_final(due.counts_attempts, &due.question));
-    let Some(Reserved { answers: said, holds }) = take(&batch, is_final, store).await else {
-        // The mail goes on uncounted: our own trouble never refuses.
-        return true;
-    };
-    let admitted = batch.iter().zip(&said).all(|(question, answer)| answer.allowed || !question.must_fit);
-    drop(batch);
-    let mut final_ones = Vec::new();
-    for ((due, answer), hold) in due.into_iter().zip(said).zip(holds) {
-        let answer = if due.must_fit { Answered::Said(answer) } else { due.answer.clone() };
-        if admitted {
-            final_ones.extend(recall.note_held(&due, hold, ask));
-            recall.note_charged(Due { answer, ..due });
-        } else {
-            answers.set(due.rule, due.question, answer);
-        }
-    }
-    commit(&final_ones, store).await;
-    admitted
+    // If the store is away the mail goes on uncounted: our own trouble never refuses.
+    charge_due(due, ask, recall, answers, store).await.unwrap_or(true)
 }
 
 /// Asks and charges in one step, where nothing refuses. False when a limit is used
@@ -103,36 +85,47 @@ pub(super) async fn at_once(
     if open.is_empty() {
         return true;
     }
-    let batch: Vec<_> = open
-        .iter()
-        .map(|(_, question)| crate::state::Question {
-            counted: recall.counted(question),
-            ..in_store(question)
-        })
-        .collect();
-    let is_final = open.iter().all(|(rule, question)| is_final(counts_attempts(ask, *rule), question));
-    let reserved = take(&batch, is_final, store).await;
+    // A limit that lets through is asked no more.
+    let due = open.into_iter().map(|(rule, question)| {
+        let counts_attempts = counts_attempts(ask, rule);
+        Due { rule, question, answer: Answered::Unknown, must_fit: true, counts_attempts }
+    });
+    charge_due(due.collect(), ask, recall, answers, store).await.unwrap_or_else(|away| {
+        away.into_iter().for_each(|due| answers.set(due.rule, due.question, due.answer));
+        false
+    })
+}
+
+/// Charges all, and says true, or nothing, and notes what was said of each. What is due
+/// comes back if the store does not answer.
+async fn charge_due(
+    due: Vec<Due>,
+    ask: &Ask<'_>,
+    recall: &mut Recall,
+    answers: &mut Answers,
+    store: Store<'_>,
+) -> Result<bool, Vec<Due>> {
+    let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
+    let taken = take(&batch, due.iter().all(Due::is_final), store).await;
     drop(batch);
-    let Some(Reserved { answers: said, holds }) = reserved else {
-        open.into_iter().for_each(|(rule, question)| answers.set(rule, question, Answered::Unknown));
-        return false;
+    let Some(Reserved { answers: said, holds }) = taken else {
+        return Err(due);
     };
-    let admitted = said.iter().all(|answer| answer.allowed);
+    let admitted = due.iter().zip(&said).all(|(due, answer)| answer.allowed || !due.must_fit);
     let mut final_ones = Vec::new();
-    for (((rule, question), answer), hold) in open.into_iter().zip(said).zip(holds) {
-        let answer = Answered::Said(answer);
+    for ((mut due, answer), hold) in due.into_iter().zip(said).zip(holds) {
+        if due.must_fit {
+            due.answer = Answered::Said(answer);
+        }
         if admitted {
-            // A limit that lets through is asked no more.
-            let counts_attempts = counts_attempts(ask, rule);
-            let due = Due { rule, question, answer, must_fit: true, counts_attempts };
             final_ones.extend(recall.note_held(&due, hold, ask));
             recall.note_charged(due);
         } else {
-            answers.set(rule, question, answer);
+            answers.set(due.rule, due.question, due.answer);
         }
     }
     commit(&final_ones, store).await;
-    admitted
+    Ok(admitted)
 }
 
 /// Reserves, or charges at once where nothing of it can be given back.
@@ -143,11 +136,6 @@ async fn take(batch: &[crate::state::Question<'_>], is_final: bool, store: Store
     }
     let until = settle::until(store.now);
     within(store.deadline, store.state.reserve(batch, until, store.now)).await
-}
-
-/// Attempts count whatever becomes of them, and a connection has been made.
-fn is_final(counts_attempts: bool, question: &Question) -> bool {
-    counts_attempts || question.count == Count::Connections
 }
 
 /// Charges now what nothing can give back.
@@ -162,7 +150,7 @@ impl Recall {
     /// charged at once: connections, attempts, and what is more than is kept.
     fn note_held(&mut self, due: &Due, hold: Option<Hold>, ask: &Ask<'_>) -> Option<Hold> {
         let hold = hold?;
-        if is_final(due.counts_attempts, &due.question) || self.held.len() >= settle::MAX_HELD {
+        if due.is_final() || self.held.len() >= settle::MAX_HELD {
             return Some(hold);
         }
         // Behind RCPT a charge is the message's, for all of its recipients.
@@ -192,6 +180,11 @@ pub(super) struct Due {
 }
 
 impl Due {
+    /// Attempts count whatever becomes of them, and a connection has been made.
+    fn is_final(&self) -> bool {
+        self.counts_attempts || self.question.count == Count::Connections
+    }
+
     fn in_batch(&self, recall: &Recall) -> crate::state::Question<'_> {
         let counted = recall.counted(&self.question);
         crate::state::Question { counted, must_fit: self.must_fit, ..in_store(&self.question) }

@@ -197,7 +197,7 @@ impl Table {
 
     /// The number of its shard, and its key.
     fn locate<'q>(&self, question: &Question<'q>) -> (usize, KeyRef<'q>) {
-        let key = KeyRef::own(question, &self.hasher);
+        let key = KeyRef::of(question.bucket, question.key, &self.hasher);
         (key.shard(self.shards.len()), key)
     }
 

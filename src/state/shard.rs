@@ -239,10 +239,6 @@ impl Shard {
 }
 
 impl<'a> KeyRef<'a> {
-    pub(super) fn own(question: &Question<'a>, hasher: &RandomState) -> Self {
-        Self::new(question.bucket, cut(question.key), hasher)
-    }
-
     pub(super) fn of(bucket: u32, key: &'a str, hasher: &RandomState) -> Self {
         Self::new(bucket, cut(key), hasher)
     }
