@@ -2,7 +2,10 @@
 //! into a private Postfix, with other ports.
 
 use crate::rig::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
+use tempfile::TempDir;
 
 const RULES: &str = r#"
 rules:
@@ -26,6 +29,7 @@ struct Services {
     submission: u16,
     smarthost: u16,
     reinjection: u16,
+    _run: TempDir,
 }
 
 impl Substitutes {
@@ -47,6 +51,9 @@ fn services() -> Option<Services> {
     let ports: Vec<_> =
         [12040, 12041, 12042, 12044, 12045, 12046, 12047].map(|shipped| (shipped, port::free())).into();
     let (submission, smarthost, reinjection) = (port::free(), port::free(), port::free());
+    // Postfix must get to the sockets in it.
+    let run = tempfile::Builder::new().prefix("gatepost-").tempdir().unwrap();
+    fs::set_permissions(run.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let mut substitutes: Vec<_> = ports
         .iter()
         .map(|(shipped, free)| (format!("127.0.0.1:{shipped}"), format!("127.0.0.1:{free}")))
@@ -56,7 +63,7 @@ fn services() -> Option<Services> {
         ("\nsubmission inet", format!("\n127.0.0.1:{submission} inet")),
         ("\n2525 inet", format!("\n127.0.0.1:{smarthost} inet")),
         ("192.0.2.0/24", "127.0.0.3/32".to_owned()),
-        ("/run/gatepost/", format!("/tmp/gatepost-examples-{reinjection}-")),
+        ("/run/gatepost/", format!("{}/", run.path().display())),
         ("/var/lib/gatepost", "state".to_owned()),
         ("smtpd_tls_security_level=encrypt", "smtpd_tls_security_level=none".to_owned()),
         ("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=no".to_owned()),
@@ -84,7 +91,7 @@ fn services() -> Option<Services> {
         setup.master.push_str(master);
     }
     let postfix = Postfix::start(setup);
-    Some(Services { gatepost, postfix, sink, submission, smarthost, reinjection })
+    Some(Services { gatepost, postfix, sink, submission, smarthost, reinjection, _run: run })
 }
 
 #[test]
