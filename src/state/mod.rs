@@ -22,6 +22,7 @@
 //! the reservations and of each other kind alone. No lock is held across an await.
 
 mod buckets;
+mod changes;
 mod clock;
 mod distinct;
 mod entry;

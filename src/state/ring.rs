@@ -5,6 +5,7 @@
 //! Each new entry looks at a few others, so that clearing away what is over keeps ahead
 //! of growing.
 
+use super::changes::Changes;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use smallvec::SmallVec;
@@ -18,9 +19,6 @@ const SWEEP: usize = 2;
 
 /// How often so many are looked at for an entry that a file has.
 const LOOKS: usize = 8;
-
-/// Places of one word of marks.
-const PER_WORD: u32 = u64::BITS;
 
 /// What went for a new entry.
 pub(super) type Gone<V> = SmallVec<[V; 1]>;
@@ -47,10 +45,7 @@ pub(super) struct Ring<V> {
     capacity: usize,
     /// Entries that were still worth something.
     pub evicted: u64,
-    /// A bit for each place: whether it has changed since it was last written to a file.
-    marks: Vec<u64>,
-    /// Whether there is a file.
-    is_watched: bool,
+    pub changes: Changes,
 }
 
 #[derive(Debug)]
@@ -69,8 +64,7 @@ impl<V> Ring<V> {
             hand: 0,
             capacity,
             evicted: 0,
-            marks: Vec::new(),
-            is_watched: false,
+            changes: Changes::default(),
         }
     }
 
@@ -85,7 +79,7 @@ impl<V> Ring<V> {
     /// To change it: what it becomes is written to a file, if there is one.
     pub(super) fn get_mut(&mut self, hash: u64) -> Option<&mut V> {
         let at = self.find(hash)?;
-        self.mark(at);
+        self.changes.note(at);
         let entry = self.places.get_mut(at as usize)?.as_mut()?;
         Some(&mut entry.value)
     }
@@ -129,7 +123,7 @@ impl<V> Ring<V> {
             }
         }
         let at = self.put(most, hash, value, &mut gone, 1, &worth)?;
-        self.mark(at);
+        self.changes.note(at);
         Some(gone)
     }
 
@@ -157,38 +151,6 @@ impl<V> Ring<V> {
     /// The entry in a place, and its hash.
     pub(super) fn at(&self, at: u32) -> Option<(u64, &V)> {
         self.places.get(at as usize)?.as_ref().map(|entry| (entry.hash, &entry.value))
-    }
-
-    /// From now on changes are noted, or no more; none is noted yet.
-    pub(super) fn watch(&mut self, is_watched: bool) {
-        self.is_watched = is_watched;
-        self.marks = Vec::new();
-    }
-
-    /// All words of marks are below this.
-    pub(super) fn words(&self) -> u32 {
-        u32::try_from(self.marks.len()).unwrap_or(u32::MAX)
-    }
-
-    /// One of the places of a word of marks that have changed, each told once.
-    pub(super) fn take_mark(&mut self, word: u32) -> Option<u32> {
-        let marks = self.marks.get_mut(word as usize).filter(|marks| **marks != 0)?;
-        let bit = marks.trailing_zeros();
-        *marks &= *marks - 1;
-        Some(word * PER_WORD + bit)
-    }
-
-    fn mark(&mut self, at: u32) {
-        if !self.is_watched {
-            return;
-        }
-        let word = (at / PER_WORD) as usize;
-        if word >= self.marks.len() {
-            self.marks.resize(word + 1, 0);
-        }
-        if let Some(marks) = self.marks.get_mut(word) {
-            *marks |= 1 << (at % PER_WORD);
-        }
     }
 
     fn find(&self, hash: u64) -> Option<u32> {
@@ -220,6 +182,7 @@ impl<V> Ring<V> {
             Some(place) => *place = entry,
             None => self.places.push(entry),
         }
+        self.changes.cover(self.end());
         let (places, hasher) = (&self.places, &self.hasher);
         let hashed = |at: &u32| {
             let entry = places.get(*at as usize).and_then(Option::as_ref);
@@ -340,8 +303,8 @@ mod tests {
         let mut ring = Ring::new(200);
         let changed = |ring: &mut Ring<u64>| {
             let mut found: Vec<u64> = Vec::new();
-            for word in 0..ring.words() {
-                while let Some(at) = ring.take_mark(word) {
+            for word in 0..ring.changes.words() {
+                while let Some(at) = ring.changes.take(word) {
                     found.extend(ring.at(at).map(|(hash, _)| hash));
                 }
             }
@@ -352,7 +315,7 @@ mod tests {
             ring.insert(hash, 1, worth);
         }
         assert_eq!(changed(&mut ring), [0; 0]);
-        ring.watch(true);
+        ring.changes.watch(true);
         ring.restore(500, 1, worth);
         for hash in [7, 149, 7, 999] {
             ring.get_mut(hash);
@@ -363,7 +326,7 @@ mod tests {
         assert_eq!(changed(&mut ring), [7, 149, 600]);
         assert_eq!(changed(&mut ring), [0; 0]);
         ring.get_mut(7);
-        ring.watch(true);
+        ring.changes.watch(true);
         assert_eq!(changed(&mut ring), [0; 0]);
     }
 }

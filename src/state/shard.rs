@@ -7,6 +7,7 @@
 
 use super::Answer;
 use super::Question;
+use super::changes::Changes;
 use super::clock::Nanos;
 use super::limits::Limits;
 use super::plain::Uses;
@@ -89,7 +90,7 @@ impl Shard {
 
     /// To change it: what it becomes is written to a file, if there is one.
     pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut Slot> {
-        self.slots.mark(at);
+        self.slots.changes.note(at);
         self.slots.get_mut(at)
     }
 
@@ -98,19 +99,14 @@ impl Shard {
         let slot = self.slots.get_mut(at)?;
         let answer = slot.uses.admit(question, slot.held, now);
         if answer.allowed || !question.must_fit {
-            self.slots.mark(at);
+            self.slots.changes.note(at);
         }
         Some(answer)
     }
 
-    /// The places of one word of marks that have changed, each told once.
-    pub(super) fn take_marks(&mut self, word: u32) -> impl Iterator<Item = u32> + use<> {
-        self.slots.take_marks(word)
-    }
-
-    /// All words of marks are below this.
-    pub(super) fn words(&self) -> u32 {
-        self.slots.words()
+    /// Which of its keys have changed, for a file.
+    pub(super) fn changes(&mut self) -> &mut Changes {
+        &mut self.slots.changes
     }
 
     /// Puts in what a file has of a key. Where: nowhere if it has used nothing; None if
@@ -127,16 +123,6 @@ impl Shard {
         }
         // There is time to look farther than a request does.
         (0..LOOKS).any(|_| self.make_room(&[], now)).then(|| Some(self.add(key, uses)))
-    }
-
-    /// From now on changes are noted, or no more; none is noted yet.
-    pub(super) fn watch(&mut self, is_watched: bool) {
-        self.slots.watch(is_watched);
-    }
-
-    /// Notes that it has changed.
-    pub(super) fn mark(&mut self, at: u32) {
-        self.slots.mark(at);
     }
 
     /// Makes a place for a key that has none, unless there is no room for it. The
@@ -200,7 +186,7 @@ impl Shard {
             self.hand = if self.hand < self.slots.end() { self.hand } else { 0 };
             let slot = self.slots.get(self.hand);
             // What is written of it may be more: first that it is not.
-            let may_go = !self.slots.is_marked(self.hand) && !spare.contains(&self.hand);
+            let may_go = !self.slots.changes.has(self.hand) && !spare.contains(&self.hand);
             if may_go && slot.is_some_and(|slot| slot.load(now) == 0) {
                 self.forget(self.hand);
                 self.expired += 1;

@@ -1,6 +1,7 @@
 //! Where the keys of a shard are: places in chunks that never move, so that a place's
 //! number holds as long as the key does, and growing copies nothing.
 
+use super::changes::Changes;
 use super::clock::Nanos;
 use super::plain::Uses;
 use super::weigh::LIMITED;
@@ -16,18 +17,12 @@ const PER_CHUNK: usize = CHUNK_BYTES / size_of::<Place>();
 /// Ends the chain of free places.
 const NONE: u32 = u32::MAX;
 
-/// Places of one word of marks.
-const PER_WORD: u32 = u64::BITS;
-
 #[derive(Debug)]
 pub(super) struct Slots {
     chunks: Vec<Vec<Place>>,
     free: u32,
     len: usize,
-    /// A bit for each place: whether it has changed since it was last written to a file.
-    marks: Vec<u64>,
-    /// Whether there is a file.
-    is_watched: bool,
+    pub changes: Changes,
 }
 
 /// One key, what it used, and what it has been promised.
@@ -54,7 +49,7 @@ enum Key {
 
 impl Slots {
     pub(super) fn new() -> Self {
-        Self { chunks: Vec::new(), free: NONE, len: 0, marks: Vec::new(), is_watched: false }
+        Self { chunks: Vec::new(), free: NONE, len: 0, changes: Changes::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,9 +86,7 @@ impl Slots {
             self.free = next;
             return at;
         }
-        if end / PER_WORD >= self.marks.len() as u32 {
-            self.marks.push(0);
-        }
+        self.changes.cover(end.saturating_add(1));
         match self.chunks.last_mut().filter(|chunk| chunk.len() < PER_CHUNK) {
             Some(chunk) => chunk.push(Place::Live(slot)),
             None => {
@@ -112,41 +105,6 @@ impl Slots {
             self.free = at;
             self.len -= 1;
         }
-    }
-
-    /// From now on changes are noted, or no more; none is noted yet.
-    pub(super) fn watch(&mut self, is_watched: bool) {
-        self.is_watched = is_watched;
-        self.marks.fill(0);
-    }
-
-    /// Notes that it has changed.
-    pub(super) fn mark(&mut self, at: u32) {
-        if self.is_watched
-            && let Some(word) = self.marks.get_mut((at / PER_WORD) as usize)
-        {
-            *word |= 1 << (at % PER_WORD);
-        }
-    }
-
-    /// Whether it has changed, and that was not yet written.
-    pub(super) fn is_marked(&self, at: u32) -> bool {
-        self.marks.get((at / PER_WORD) as usize).is_some_and(|word| word >> (at % PER_WORD) & 1 == 1)
-    }
-
-    /// The marks of the places of one word, which are taken off.
-    pub(super) fn take_marks(&mut self, word: u32) -> impl Iterator<Item = u32> + use<> {
-        let mut marks = self.marks.get_mut(word as usize).map(std::mem::take).unwrap_or_default();
-        std::iter::from_fn(move || {
-            let bit = marks.trailing_zeros();
-            marks &= marks.wrapping_sub(1);
-            (bit < PER_WORD).then_some(word * PER_WORD + bit)
-        })
-    }
-
-    /// All words are below this.
-    pub(super) fn words(&self) -> u32 {
-        u32::try_from(self.marks.len()).unwrap_or(NONE)
     }
 
     fn place(&mut self, at: u32) -> Option<&mut Place> {
@@ -203,23 +161,25 @@ mod tests {
     }
 
     #[test]
-    fn marks_are_taken_once() {
+    fn changes_are_taken_once() {
         let mut slots = Slots::new();
-        slots.watch(true);
+        slots.changes.watch(true);
         for at in 0..200_u32 {
             slots.insert(slot(&at.to_string()));
         }
-        [0, 5, 63, 64, 199, 5_000].into_iter().for_each(|at| slots.mark(at));
+        [0, 5, 63, 64, 199, 5_000].into_iter().for_each(|at| slots.changes.note(at));
         let mut taken = || -> Vec<u32> {
-            let words = 0..slots.words();
-            words.flat_map(|word| slots.take_marks(word).collect::<Vec<_>>()).collect()
+            let words = 0..slots.changes.words();
+            words
+                .flat_map(|word| std::iter::from_fn(|| slots.changes.take(word)).collect::<Vec<_>>())
+                .collect()
         };
         assert_eq!((taken(), taken()), (vec![0, 5, 63, 64, 199], vec![]));
-        slots.mark(7);
-        assert!(slots.is_marked(7) && !slots.is_marked(8));
-        slots.watch(false);
-        slots.mark(8);
-        assert!(!slots.is_marked(7) && !slots.is_marked(8));
+        slots.changes.note(7);
+        assert!(slots.changes.has(7) && !slots.changes.has(8));
+        slots.changes.watch(false);
+        slots.changes.note(8);
+        assert!(!slots.changes.has(7) && !slots.changes.has(8));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Kept for Table {
     fn watch(&self, is_watched: bool) {
         self.set_back.watch(is_watched);
         for shard in self.shards().iter().chain([self.coarse()]) {
-            shard.lock().watch(is_watched);
+            shard.lock().changes().watch(is_watched);
         }
     }
 
@@ -98,16 +98,16 @@ impl Kept for Table {
             return Step::Done;
         };
         let mut shard = shard.lock();
-        let end = shard.words().min(at.place.saturating_add(WORDS));
+        let end = shard.changes().words().min(at.place.saturating_add(WORDS));
         while at.place < end && out.count() < full && !out.is_full() {
-            for place in shard.take_marks(at.place) {
+            while let Some(place) = shard.changes().take(at.place) {
                 if let Some(slot) = shard.get(place) {
                     write(kind, slot, out);
                 }
             }
             at.place += 1;
         }
-        if at.place >= shard.words() {
+        if at.place >= shard.changes().words() {
             *at = Cursor { shard: at.shard + 1, ..Cursor::default() };
         }
         Step::More
@@ -151,7 +151,7 @@ impl Kept for Table {
         };
         // The next start must not charge it again.
         if held > 0 {
-            at.into_iter().for_each(|at| shard.mark(at));
+            at.into_iter().for_each(|at| shard.changes().note(at));
         }
         Some(Fate::Taken)
     }

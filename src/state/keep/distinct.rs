@@ -23,7 +23,7 @@ use crate::state::variety::Variety;
 impl Kept for Distinct {
     fn watch(&self, is_watched: bool) {
         self.set_back.watch(is_watched);
-        self.shards().iter().for_each(|shard| shard.lock().keys.watch(is_watched));
+        self.shards().iter().for_each(|shard| shard.lock().keys.changes.watch(is_watched));
     }
 
     fn some_changed(&self, at: &mut Cursor, out: &mut Output) -> Step {

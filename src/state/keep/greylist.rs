@@ -23,9 +23,9 @@ const LONGEST: Nanos = 10 * 366 * 86_400 * 1_000_000_000;
 
 impl Kept for Greylist {
     fn watch(&self, is_watched: bool) {
-        self.waiting.rings().iter().for_each(|ring| ring.lock().watch(is_watched));
-        self.proved.rings().iter().for_each(|ring| ring.lock().watch(is_watched));
-        self.networks.rings().iter().for_each(|ring| ring.lock().watch(is_watched));
+        self.waiting.rings().iter().for_each(|ring| ring.lock().changes.watch(is_watched));
+        self.proved.rings().iter().for_each(|ring| ring.lock().changes.watch(is_watched));
+        self.networks.rings().iter().for_each(|ring| ring.lock().changes.watch(is_watched));
     }
 
     fn some_changed(&self, at: &mut Cursor, out: &mut Output) -> Step {

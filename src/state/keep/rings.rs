@@ -19,9 +19,9 @@ pub(super) fn some_changed<V>(
     write: impl Fn(u64, &V, &mut Output),
 ) {
     let full = out.count() + STEP;
-    let end = ring.words().min(at.place.saturating_add(WORDS));
+    let end = ring.changes.words().min(at.place.saturating_add(WORDS));
     while at.place < end && out.count() < full && !out.is_full() {
-        match ring.take_mark(at.place) {
+        match ring.changes.take(at.place) {
             Some(place) => {
                 if let Some((hash, value)) = ring.at(place) {
                     write(hash, value, out);
@@ -30,7 +30,7 @@ pub(super) fn some_changed<V>(
             None => at.place += 1,
         }
     }
-    if at.place >= ring.words() {
+    if at.place >= ring.changes.words() {
         *at = Cursor { shard: at.shard + 1, ..Cursor::default() };
     }
 }
