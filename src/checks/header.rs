@@ -119,7 +119,7 @@ impl Check for Header {
     fn because(&self, cx: &Context<'_>) -> String {
         match &self.test {
             Test::Fields(fields) => {
-                let shown = fields.iter().map(|field| match field.values(cx).first() {
+                let shown = fields.iter().map(|field| match field.values(cx).next() {
                     Some(value) => format!("{}: {value}", field.name),
                     None => format!("no {}", field.name),
                 });
@@ -218,22 +218,15 @@ impl Header {
 
 impl Field {
     fn fits(&self, cx: &Context<'_>) -> bool {
-        let fields = || cx.facts.message.iter().flat_map(|message| message.headers().named(&self.name));
         match &self.view {
-            // How many there are is known without a look at what they say.
-            View::Count(test) => test.matches(fields().count() as f64, cx.facts),
-            View::Decoded(TextTest::Absent) | View::Raw(TextTest::Absent) => fields().next().is_none(),
-            View::Decoded(TextTest::Present) | View::Raw(TextTest::Present) => fields().next().is_some(),
-            View::Address(test) | View::Decoded(test) | View::Raw(test) => {
-                let values = self.values(cx);
-                match test {
-                    TextTest::Absent => values.is_empty(),
-                    TextTest::Present => !values.is_empty(),
-                    TextTest::AnyOf(_) => values
-                        .iter()
-                        .any(|value| test.matches(Some(&query(value, &mut String::new())), cx.facts)),
-                }
-            }
+            View::Count(test) => test.matches(self.fields(cx).count() as f64, cx.facts),
+            View::Address(test) | View::Decoded(test) | View::Raw(test) => match test {
+                TextTest::Absent => self.values(cx).next().is_none(),
+                TextTest::Present => self.values(cx).next().is_some(),
+                TextTest::AnyOf(_) => self
+                    .values(cx)
+                    .any(|value| test.matches(Some(&query(&value, &mut String::new())), cx.facts)),
+            },
         }
     }
 
@@ -251,16 +244,17 @@ impl Field {
         }
     }
 
-    fn values(&self, cx: &Context<'_>) -> Vec<String> {
-        let Some(message) = &cx.facts.message else {
-            return Vec::new();
-        };
-        let fields = message.headers().named(&self.name);
-        match &self.view {
-            View::Address(_) => fields.flat_map(HeaderField::addresses).collect(),
-            View::Raw(_) => fields.map(|field| field.unfolded().into_owned()).collect(),
-            View::Count(_) | View::Decoded(_) => fields.map(|field| field.decoded().into_owned()).collect(),
-        }
+    fn fields<'m>(&self, cx: &Context<'m>) -> impl Iterator<Item = &'m HeaderField> {
+        cx.facts.message.iter().flat_map(|message| message.headers().named(&self.name))
+    }
+
+    /// What is asked of them; a field is read when its turn comes.
+    fn values(&self, cx: &Context<'_>) -> impl Iterator<Item = String> {
+        self.fields(cx).flat_map(|field| match &self.view {
+            View::Address(_) => field.addresses(),
+            View::Raw(_) => vec![field.unfolded().into_owned()],
+            View::Count(_) | View::Decoded(_) => vec![field.decoded().into_owned()],
+        })
     }
 
     fn variables(&self) -> Vec<String> {
@@ -270,7 +264,7 @@ impl Field {
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        let values = self.values(cx);
+        let values: Vec<_> = self.values(cx).collect();
         bindings.push((variable(&self.name), values.first().cloned().unwrap_or_default()));
         let Some(test) = self.test() else {
             return;
