@@ -2,6 +2,7 @@
 
 use super::Line;
 use super::Stage;
+use super::negotiation::macro_name;
 use super::negotiation::wanted_options;
 use crate::desk::MilterNeeds;
 use crate::desk::MilterSession;
@@ -24,7 +25,6 @@ use indymilter::NegotiateContext;
 use indymilter::ProtoOpts;
 use indymilter::SocketInfo;
 use indymilter::Status;
-use smallvec::SmallVec;
 use std::ffi::CStr;
 use std::ffi::CString;
 use std::panic::AssertUnwindSafe;
@@ -167,12 +167,10 @@ fn negotiate(
 }
 
 fn macro_value(macros: &indymilter::Macros, name: &str) -> Option<String> {
-    let (open, close): (&[u8], &[u8]) = if name.len() == 1 { (b"", b"\0") } else { (b"{", b"}\0") };
-    // Without the heap: a dozen of them are asked for each mail.
-    let mut text = SmallVec::<[u8; 32]>::new();
-    [open, name.as_bytes(), close].into_iter().for_each(|part| text.extend_from_slice(part));
-    let value = macros.get(CStr::from_bytes_with_nul(&text).ok()?)?.to_bytes();
-    Some(str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value).into_owned(), str::to_owned))
+    let mut name = macro_name(name);
+    name.push(0);
+    let value = macros.get(CStr::from_bytes_with_nul(&name).ok()?)?;
+    Some(value.to_string_lossy().into_owned())
 }
 
 async fn connect(cx: &mut Context<Conversation>, host: CString, socket: SocketInfo) -> Status {

@@ -7,6 +7,7 @@ use crate::desk::MacroNames;
 use crate::desk::MilterNeeds;
 use indymilter::MacroStage;
 use indymilter::ProtoOpts;
+use smallvec::SmallVec;
 use std::ffi::CString;
 
 /// CONNECT, MAIL, RCPT and DATA are always asked and always answered: with
@@ -48,8 +49,8 @@ pub(super) fn wanted_macros(names: &MacroNames) -> Vec<(MacroStage, CString)> {
                 list.push(name);
             }
         }
-        let list: Vec<String> = list.into_iter().map(macro_name).collect();
-        if let Ok(text) = CString::new(list.join(" "))
+        let list: Vec<_> = list.into_iter().map(macro_name).collect();
+        if let Ok(text) = CString::new(list.join(&b' '))
             && !text.is_empty()
         {
             wanted.push((stage, text));
@@ -58,9 +59,11 @@ pub(super) fn wanted_macros(names: &MacroNames) -> Vec<(MacroStage, CString)> {
     wanted
 }
 
-/// One letter stands alone, more are in braces.
-fn macro_name(name: &str) -> String {
-    if name.len() == 1 { name.to_owned() } else { format!("{{{name}}}") }
+/// One letter stands alone, more are in braces. Mostly without the heap: a dozen of
+/// them are asked for each mail.
+pub(super) fn macro_name(name: &str) -> SmallVec<[u8; 32]> {
+    let (open, close) = if name.len() == 1 { ("", "") } else { ("{", "}") };
+    [open, name, close].into_iter().flat_map(str::bytes).collect()
 }
 
 #[cfg(test)]
