@@ -95,8 +95,7 @@ impl Check for Distinct {
     }
 
     fn needs(&self) -> Needs {
-        let stage = self.reads().into_iter().map(|fact| fact.info().stage).max().unwrap_or_default();
-        Needs { stage, ..Needs::default() }
+        Needs::stage_of(self.reads())
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
@@ -233,13 +232,8 @@ mod tests {
         ] {
             let check = distinct(&format!("distinct: {{key: {key}, count: {count}, limits: [1/1h]}}"));
             let facts = facts(given);
-            let cx = Context {
-                facts: &facts,
-                known: &Known::default(),
-                stage: Stage::Rcpt,
-                answer: None,
-                memory: None,
-            };
+            let known = Known::default();
+            let cx = Context::new(&facts, &known, Stage::Rcpt);
             let found = check.question(7, &cx).map(|memory| match memory {
                 Memory::Distinct(showing) => (showing.bucket, showing.key, showing.value),
                 Memory::Greylist(_) => panic!("{key}"),
@@ -289,13 +283,9 @@ mod tests {
             ),
             (None, Truth::Unknown, "the store of the values of `192.0.2.7` did not answer"),
         ] {
-            let cx = Context {
-                facts: &facts,
-                known: &Known::default(),
-                stage: Stage::Rcpt,
-                answer: None,
-                memory: Some((&memory, remembered)),
-            };
+            let known = Known::default();
+            let cx =
+                Context { memory: Some((&memory, remembered)), ..Context::new(&facts, &known, Stage::Rcpt) };
             assert_eq!((check.evaluate(&cx), check.because(&cx).as_str()), (truth, because));
             let mut bindings = Vec::new();
             check.bind(&cx, &mut bindings);

@@ -307,13 +307,8 @@ mod tests {
 
     fn asked(given: &str) -> Option<Attempt> {
         let facts = facts(given);
-        let cx = Context {
-            facts: &facts,
-            known: &Known::default(),
-            stage: Stage::Rcpt,
-            answer: None,
-            memory: None,
-        };
+        let known = Known::default();
+        let cx = Context::new(&facts, &known, Stage::Rcpt);
         greylist("greylist: true").question(1, &cx).map(|memory| match memory {
             Memory::Greylist(attempt) => attempt,
             Memory::Distinct(_) => panic!("{given}"),
@@ -414,25 +409,16 @@ mod tests {
             (Standing::Waits { left, is_new: false }, Truth::Match, "`192.0.2.0/24` waits for another 1m2s"),
         ] {
             let remembered = Some(Remembered::Greylist(standing));
-            let cx = Context {
-                facts: &facts,
-                known: &Known::default(),
-                stage: Stage::Rcpt,
-                answer: None,
-                memory: Some((&memory, remembered)),
-            };
+            let known = Known::default();
+            let cx =
+                Context { memory: Some((&memory, remembered)), ..Context::new(&facts, &known, Stage::Rcpt) };
             assert_eq!((check.evaluate(&cx), check.because(&cx).as_str()), (truth, because));
             let mut bindings = Vec::new();
             check.bind(&cx, &mut bindings);
             assert_eq!(bindings.len(), usize::from(truth == Truth::Match), "{because}");
         }
-        let cx = Context {
-            facts: &facts,
-            known: &Known::default(),
-            stage: Stage::Rcpt,
-            answer: None,
-            memory: Some((&memory, None)),
-        };
+        let known = Known::default();
+        let cx = Context { memory: Some((&memory, None)), ..Context::new(&facts, &known, Stage::Rcpt) };
         assert_eq!(check.evaluate(&cx), Truth::Unknown);
     }
 

@@ -155,7 +155,7 @@ mod tests {
         });
         let listed = crate::facts::Listed { key: "192.0.2.1".into(), reasons };
         let known = Known { listed: vec![(Fact::ClientAddress, listed)], ..Known::default() };
-        let cx = Context { facts: &facts, known: &known, stage: Stage::Rcpt, answer: None, memory: None };
+        let cx = Context::new(&facts, &known, Stage::Rcpt);
         let mut bindings = Vec::new();
         check.bind(&cx, &mut bindings);
         (check.evaluate(&cx), check.because(&cx), bindings)

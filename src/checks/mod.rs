@@ -106,6 +106,13 @@ pub struct Context<'a> {
     pub memory: Option<(&'a Memory, Option<Remembered>)>,
 }
 
+impl<'a> Context<'a> {
+    /// While nothing was asked of the store.
+    pub fn new(facts: &'a Facts, known: &'a Known, stage: Stage) -> Self {
+        Self { facts, known, stage, answer: None, memory: None }
+    }
+}
+
 /// What became of a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answered {
@@ -256,6 +263,12 @@ impl Needs {
             header: matches!(fact, Fact::HeaderCount | Fact::Size),
             body: fact == Fact::Size,
         }
+    }
+
+    /// To be asked once all of these are known, each time anew: it belongs to none of them.
+    pub fn stage_of(facts: impl IntoIterator<Item = Fact>) -> Self {
+        let stage = facts.into_iter().map(|fact| fact.info().stage).max().unwrap_or_default();
+        Self { stage, ..Self::default() }
     }
 
     pub fn join(self, other: Self) -> Self {

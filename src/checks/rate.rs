@@ -166,8 +166,7 @@ impl Check for Rate {
     /// The key says when it can be asked, but not what the rule belongs to: a
     /// limit is asked again each time.
     fn needs(&self) -> Needs {
-        let stage = self.reads().into_iter().map(|fact| fact.info().stage).max().unwrap_or_default();
-        Needs { stage, ..Needs::default() }
+        Needs::stage_of(self.reads())
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
@@ -342,7 +341,8 @@ mod tests {
         };
         let facts = facts(given);
         let stage = if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data };
-        let cx = Context { facts: &facts, known: &Known::default(), stage, answer: None, memory: None };
+        let known = Known::default();
+        let cx = Context::new(&facts, &known, stage);
         rate.questions(Buckets::default(), &cx).next().map(|question| (question.key, question.n))
     }
 

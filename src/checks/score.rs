@@ -89,7 +89,7 @@ mod tests {
             ("score: {over: 0.4}", Truth::NoMatch),
             ("score: {under: 1, over: 0}", Truth::Match),
         ] {
-            let cx = Context { facts: &facts, known: &known, stage: Stage::Rcpt, answer: None, memory: None };
+            let cx = Context::new(&facts, &known, Stage::Rcpt);
             assert_eq!(load(yaml).0.unwrap().evaluate(&cx), expected, "{yaml}");
         }
         assert_eq!(show_score(0.1 + 0.2), "0.3");

@@ -100,15 +100,8 @@ mod tests {
         let (check, mistakes) = load_with("tag: [partner, known]", &mut names);
         assert_eq!((mistakes, names.len()), (Vec::new(), 3));
         let facts = facts("");
-        let asked = |known: &Known| {
-            check.clone().unwrap().evaluate(&Context {
-                facts: &facts,
-                known,
-                stage: Stage::Rcpt,
-                answer: None,
-                memory: None,
-            })
-        };
+        let asked =
+            |known: &Known| check.clone().unwrap().evaluate(&Context::new(&facts, known, Stage::Rcpt));
         let mut known = Known::default();
         known.connection.add_tag(0);
         assert_eq!(asked(&known), Truth::NoMatch);
@@ -130,8 +123,7 @@ mod tests {
             let (check, mistakes) = load_with(yaml, &mut Vec::new());
             assert_eq!(mistakes, Vec::<String>::new());
             let known = Known { recipients, ..Known::default() };
-            let cx =
-                Context { facts: &facts, known: &known, stage: Stage::Message, answer: None, memory: None };
+            let cx = Context::new(&facts, &known, Stage::Message);
             assert_eq!(check.unwrap().evaluate(&cx), expected, "{yaml}");
         }
     }

@@ -66,12 +66,10 @@ pub(super) fn check_answered(yaml: &str, given: &str, answer: Option<(Question, 
     let check = check.expect("a check");
     let facts = facts(given);
     let stage = check.needs().stage.max(if facts.recipients.is_empty() { Stage::Rcpt } else { Stage::Data });
+    let known = Known::default();
     let cx = Context {
-        facts: &facts,
-        known: &Known::default(),
-        stage,
         answer: answer.as_ref().map(|(question, answer)| (question, answer)),
-        memory: None,
+        ..Context::new(&facts, &known, stage)
     };
     let found = check.evaluate(&cx);
     assert_eq!(found, expected, "{yaml} on {given:?}: {}", check.because(&cx));

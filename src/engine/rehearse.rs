@@ -334,7 +334,7 @@ impl Sending<'_> {
     /// Lets the rules have seen a mail so long ago that it need not wait any more.
     async fn wait(&self, facts: &Facts) {
         let known = Known::default();
-        let cx = Context { facts, known: &known, stage: Stage::Rcpt, answer: None, memory: None };
+        let cx = Context::new(facts, &known, Stage::Rcpt);
         for rule in &self.set.policy.rules {
             let asked = rule.memory.as_ref().and_then(|it| it.check.memory(it.bucket, &cx));
             let Some(memory @ Memory::Greylist(attempt)) = &asked else {
