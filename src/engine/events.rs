@@ -117,21 +117,21 @@ pub async fn count_event(event: &Event<'_>, recall: &Recall, store: Store<'_>) {
     let ask = event.ask();
     let mut once = Once::default();
     once.listed = listing::listed(&ask, store).await;
-    // Postfix may have refused before anybody asked the rules that mark.
-    let known = World::BOTH.map(|world| walk(&ask, world, recall, &Answers::default(), &once).known);
     let mut questions = Vec::new();
-    for (rule, limit) in asking {
-        let world = if rule.mode == Mode::Enforce { World::Enforced } else { World::All };
-        let cx = Context {
-            facts: event.facts,
-            known: &known[world as usize],
-            stage: event.stage,
-            answer: None,
-            memory: None,
-        };
-        let guard = event.policy.files.get(rule.file).map_or(Truth::Match, |file| file.guard.evaluate(&cx));
-        if guard.min(rule.condition.evaluate(&cx)) == Truth::Match {
-            questions.extend(limit.rate.questions(limit.buckets, &cx));
+    for (world, mode) in [(World::Enforced, Mode::Enforce), (World::All, Mode::Observe)] {
+        let mut asking = asking.iter().filter(|(rule, _)| rule.mode == mode).peekable();
+        if asking.peek().is_none() {
+            continue;
+        }
+        // Postfix may have refused before anybody asked the rules that mark.
+        let known = walk(&ask, world, recall, &Answers::default(), &once).known;
+        let cx = Context::new(event.facts, &known, event.stage);
+        for (rule, limit) in asking {
+            let file = event.policy.files.get(rule.file);
+            let guard = file.map_or(Truth::Match, |file| file.guard.evaluate(&cx));
+            if guard.min(rule.condition.evaluate(&cx)) == Truth::Match {
+                questions.extend(limit.rate.questions(limit.buckets, &cx));
+            }
         }
     }
     let charge = |question| crate::state::Question { n: event.n, must_fit: false, ..in_store(question) };
