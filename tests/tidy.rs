@@ -35,6 +35,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("names", &[]),
     ("near", &[]),
     ("reply", &[]),
+    ("dns", &[]),
+    ("lookup", &["dns"]),
     ("verdict", &["reply"]),
     ("state", &["quantity"]),
     ("config", &["near", "quantity", "yaml"]),
@@ -42,13 +44,25 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("lists", &["names", "near", "quantity", "state", "yaml"]),
     ("facts", &["message", "names"]),
     ("values", &["facts", "lists", "names", "near", "quantity", "yaml"]),
-    ("checks", &["facts", "lists", "message", "names", "near", "quantity", "state", "values", "yaml"]),
-    ("policy", &["checks", "config", "facts", "lists", "near", "quantity", "state", "values", "yaml"]),
+    (
+        "checks",
+        &[
+            "dns", "facts", "lists", "lookup", "message", "names", "near", "quantity", "state", "values",
+            "yaml",
+        ],
+    ),
+    (
+        "policy",
+        &[
+            "checks", "config", "dns", "facts", "lists", "lookup", "near", "quantity", "state", "values",
+            "yaml",
+        ],
+    ),
     (
         "engine",
         &[
-            "checks", "config", "facts", "lists", "message", "policy", "reply", "state", "values", "verdict",
-            "yaml",
+            "checks", "config", "dns", "facts", "lists", "lookup", "message", "policy", "reply", "state",
+            "values", "verdict", "yaml",
         ],
     ),
     ("journal", &["config"]),
@@ -57,8 +71,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "desk",
         &[
-            "checks", "config", "decision", "engine", "facts", "journal", "lists", "message", "metrics",
-            "names", "policy", "reply", "state", "values", "verdict", "yaml",
+            "checks", "config", "decision", "dns", "engine", "facts", "journal", "lists", "message",
+            "metrics", "names", "policy", "reply", "state", "values", "verdict", "yaml",
         ],
     ),
     ("wire", &["names", "reply"]),
@@ -66,7 +80,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "checks", "config", "decision", "desk", "engine", "facts", "journal", "listen", "lists",
+            "checks", "config", "decision", "desk", "dns", "engine", "facts", "journal", "listen", "lists",
             "message", "metrics", "names", "policy", "quantity", "reply", "state", "values", "verdict",
             "wire", "yaml",
         ],

@@ -14,6 +14,7 @@ use gatepost::desk::Deadlines;
 use gatepost::desk::Desk;
 use gatepost::desk::Parts;
 use gatepost::desk::Peer;
+use gatepost::dns::Resolver;
 use gatepost::journal;
 use gatepost::metrics::Metrics;
 use gatepost::policy;
@@ -80,6 +81,7 @@ pub async fn decide(requests: u64) -> io::Result<u64> {
     let desk = Desk::new(Parts {
         policy: loaded.policy,
         state: State::in_memory(1_000_000),
+        resolver: Resolver::default(),
         clock: Clock::starting_at(SystemTime::now()),
         metrics: Arc::new(Metrics::new(Timestamp::now())),
         journal: Some(journal),

@@ -17,6 +17,7 @@ use gatepost::config::Decides;
 use gatepost::desk::Deadlines;
 use gatepost::desk::Desk;
 use gatepost::desk::Parts;
+use gatepost::dns::Resolver;
 use gatepost::listen::Service;
 use gatepost::listen::Shutdown;
 use gatepost::listen::delegation;
@@ -111,6 +112,7 @@ pub async fn serve(address: &Address, keys: u32) -> io::Result<()> {
     let desk = Desk::new(Parts {
         policy: loaded.policy,
         state,
+        resolver: Resolver::default(),
         clock,
         metrics: Arc::new(Metrics::new(Timestamp::now())),
         journal: None,

@@ -33,6 +33,7 @@ pub use score::show_score;
 pub use tag::Tag;
 pub use time::Time;
 
+use crate::dns;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Known;
@@ -42,6 +43,7 @@ use crate::facts::TagId;
 use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::To;
+use crate::lookup::Lookups;
 use crate::near::did_you_mean;
 use crate::state::Answer;
 use crate::state::Memory;
@@ -104,13 +106,45 @@ pub struct Context<'a> {
     /// The same for what is remembered other than by tokens; an answer of None: the
     /// store did not answer in time.
     pub memory: Option<(&'a Memory, Option<Remembered>)>,
+    /// What must be asked of the world; None where nothing can be.
+    pub lookups: Option<&'a Lookups<'a>>,
 }
 
 impl<'a> Context<'a> {
-    /// While nothing was asked of the store.
+    /// While nothing was asked of the store, and nothing can be asked of the world.
     pub fn new(facts: &'a Facts, known: &'a Known, stage: Stage) -> Self {
-        Self { facts, known, stage, answer: None, memory: None }
+        Self { facts, known, stage, answer: None, memory: None, lookups: None }
     }
+
+    /// The answer of the DNS; None: it is still to come, or never will.
+    pub fn dns(&self, question: &dns::Question) -> Option<dns::Answer> {
+        self.lookups?.dns(question)
+    }
+
+    /// The words that a test gives as what a check comes to.
+    pub fn given(&self, check: &str) -> Option<&'a [String]> {
+        self.lookups?.given(check)
+    }
+
+    /// The same of a check that says yes or no.
+    pub fn given_truth(&self, check: &str) -> Option<Truth> {
+        Some(match self.given(check)?.first().map(String::as_str) {
+            Some("true") => Truth::Match,
+            Some("false") => Truth::NoMatch,
+            _ => Truth::Unknown,
+        })
+    }
+}
+
+/// What a test may give as the answer of a check that is computed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Giveable {
+    /// It follows from what else is given.
+    Nothing,
+    /// `true` or `false`.
+    YesNo,
+    /// Some of these.
+    Words(&'static [&'static str]),
 }
 
 /// What became of a question.
@@ -300,6 +334,9 @@ pub trait Check: Sized {
     /// Whether it may be written as a word alone.
     const MAY_STAND_BARE: bool = false;
 
+    /// What a test may give as its answer, beside `unknown`.
+    const GIVEABLE: Giveable = Giveable::Nothing;
+
     /// Reads the value below the check's name; None after a mistake was told.
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self>;
 
@@ -325,6 +362,7 @@ pub struct CheckInfo {
     pub name: &'static str,
     pub options: &'static [&'static str],
     pub may_stand_bare: bool,
+    pub giveable: Giveable,
     source: &'static str,
 }
 
@@ -356,6 +394,7 @@ macro_rules! checks {
                 name: stringify!($module),
                 options: <$type as Check>::OPTIONS,
                 may_stand_bare: <$type as Check>::MAY_STAND_BARE,
+                giveable: <$type as Check>::GIVEABLE,
                 source: include_str!(concat!(stringify!($module), ".rs")),
             },)+
         ];

@@ -9,6 +9,8 @@ use super::block_on;
 use super::complain;
 use super::say;
 use crate::config::Config;
+use crate::dns::Resolver;
+use crate::dns::Zone;
 use crate::engine::Ask;
 use crate::engine::Decided;
 use crate::engine::Recall;
@@ -41,7 +43,12 @@ const MAX_REQUEST_BYTES: u64 = 64 << 10;
 /// Postfix's own default for a message is 10 MB.
 const MAX_MESSAGE_BYTES: u64 = 1 << 30;
 
-pub(super) fn run(config: Option<&Path>, message: Option<&Path>, format: Format) -> Exit {
+pub(super) fn run(
+    config: Option<&Path>,
+    message: Option<&Path>,
+    zone: Option<&Path>,
+    format: Format,
+) -> Exit {
     let (config, policy) = match policy(config) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
@@ -54,8 +61,9 @@ pub(super) fn run(config: Option<&Path>, message: Option<&Path>, format: Format)
         let message = message.map(read_message).transpose()?;
         let stage = stage_of(&text)?;
         let facts = facts(&text, stage, &policy);
+        let resolver = resolver(zone)?;
         let deadline = config.deadline.message;
-        block_on(explain(&policy, facts, stage, message, deadline))
+        block_on(explain(&policy, facts, stage, message, &resolver, deadline))
             .map_err(|error| format!("can't run: {error}"))
     });
     match explained {
@@ -120,6 +128,18 @@ fn read_message(path: &Path) -> Result<Message, String> {
     Ok(Message::from_eml(&eml))
 }
 
+/// What the zone's text says.
+fn resolver(zone: Option<&Path>) -> Result<Resolver, String> {
+    let Some(path) = zone else {
+        return Ok(Resolver::default());
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match Zone::parse(&text) {
+        Ok(zone) => Ok(Resolver::of_zone(zone)),
+        Err((line, why)) => Err(format!("{}:{line}: {why}", path.display())),
+    }
+}
+
 /// `protocol_state`, else RCPT.
 fn stage_of(request: &str) -> Result<Stage, String> {
     let state = request.lines().find_map(|line| line.strip_prefix("protocol_state="));
@@ -160,12 +180,14 @@ async fn explain(
     mut facts: Facts,
     stage: Stage,
     message: Option<Message>,
+    resolver: &Resolver,
     deadline: Duration,
 ) -> Explained {
     // As if nothing had been sent before.
     let state = State::in_memory(1000);
     let now = jiff::Timestamp::now().as_nanosecond().try_into().unwrap_or_default();
-    let store = Store { state: &state, now, deadline, charges: false };
+    let store = Store { state: &state, resolver, now, deadline, charges: false };
+
     let mut recall = Recall::default();
     let mut explained = Explained::default();
     let mut last = stage;
@@ -195,6 +217,7 @@ fn ask<'a>(policy: &'a Policy, facts: &'a Facts, stage: Stage) -> Ask<'a> {
         decides_envelope: stage < Stage::Message,
         id: "explain",
         impossible: &[],
+        given: &[],
         only: None,
         trace: true,
     }
@@ -392,7 +415,7 @@ rules:
         let stage = stage_of(&request).unwrap();
         let facts = facts(&request, stage, &policy);
         let message = message.map(|eml| Message::from_eml(eml.as_bytes()));
-        explain(&policy, facts, stage, message, Duration::from_secs(5)).await
+        explain(&policy, facts, stage, message, &Resolver::default(), Duration::from_secs(5)).await
     }
 
     #[tokio::test]

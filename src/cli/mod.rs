@@ -62,6 +62,9 @@ enum Command {
         /// A message, to go on to the rules of the stage `message`.
         #[arg(long, value_name = "EML")]
         message: Option<PathBuf>,
+        /// What the DNS says, as text: `NAME TYPE DATA` a line, or `NAME SERVFAIL`.
+        #[arg(long, value_name = "FILE")]
+        zone: Option<PathBuf>,
         /// How it is told.
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
@@ -141,8 +144,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match arguments.command {
         Command::Serve { config } => serve::run(config.as_deref()),
         Command::Check { dir, config, rules } => check::run(dir.as_deref(), config.as_deref(), rules).into(),
-        Command::Explain { config, message, format } => {
-            explain::run(config.as_deref(), message.as_deref(), format).into()
+        Command::Explain { config, message, zone, format } => {
+            explain::run(config.as_deref(), message.as_deref(), zone.as_deref(), format).into()
         }
         Command::Greylist { greylist, config } => greylist::run(greylist, config.as_deref()).into(),
         Command::Limits { limits, config } => limits::run(limits, config.as_deref()).into(),

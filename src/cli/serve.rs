@@ -13,6 +13,7 @@ use crate::config::Listener as Listens;
 use crate::desk::Deadlines;
 use crate::desk::Desk;
 use crate::desk::Parts;
+use crate::dns::Resolver;
 use crate::journal::Journal;
 use crate::listen::ListenStats;
 use crate::listen::Service;
@@ -169,6 +170,7 @@ async fn serve(
     let desk = Arc::new(Desk::new(Parts {
         policy: loaded.policy,
         state,
+        resolver: Resolver::default(),
         clock,
         metrics: Arc::clone(&metrics),
         journal: Some(journal.clone()),

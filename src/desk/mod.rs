@@ -24,6 +24,7 @@ pub use control::LimitUse;
 pub use milter::MilterSession;
 
 use crate::config::Decides;
+use crate::dns::Resolver;
 use crate::engine;
 use crate::engine::Ask;
 use crate::engine::Decided;
@@ -129,6 +130,8 @@ pub struct Deadlines {
 pub struct Parts {
     pub policy: Policy,
     pub state: State,
+    /// Who is asked about the world.
+    pub resolver: Resolver,
     pub clock: Clock,
     pub metrics: Arc<Metrics>,
     /// None: decisions are not written down.
@@ -145,6 +148,7 @@ pub struct Desk {
     sessions: Sessions,
     data_ports: DataPorts,
     state: State,
+    resolver: Resolver,
     clock: Clock,
     metrics: Arc<Metrics>,
     journal: Option<Journal>,
@@ -166,6 +170,7 @@ impl Desk {
             sessions: Sessions::default(),
             data_ports: DataPorts::default(),
             state: parts.state,
+            resolver: parts.resolver,
             clock: parts.clock,
             metrics: parts.metrics,
             journal: parts.journal,
@@ -266,10 +271,11 @@ impl Desk {
             decides_envelope: asked.decides_envelope,
             id: asked.id,
             impossible: &[],
+            given: &[],
             only: None,
             trace: false,
         };
-        let store = Store { state: &self.state, now: self.clock.now(), deadline, charges: true };
+        let store = Store { deadline, ..self.store() };
         let decided = engine::decide(ask, recall, store).await;
         for hit in &decided.hits {
             asked.active.counters.hit(hit.rule as usize);
@@ -288,7 +294,7 @@ impl Desk {
 impl Desk {
     fn store(&self) -> Store<'_> {
         let (now, deadline) = (self.clock.now(), self.deadlines.message);
-        Store { state: &self.state, now, deadline, charges: true }
+        Store { state: &self.state, resolver: &self.resolver, now, deadline, charges: true }
     }
 
     /// What was reserved for a mail is charged, or given back.

@@ -128,8 +128,16 @@ impl Desk {
         for (count, happened) in refusals {
             let happened = transaction.counted.is_new(recipient, *count, *happened);
             let policy = &transaction.active.policy;
-            let event =
-                Event { policy, facts, stage: Stage::Rcpt, count: *count, n: 1, happened, only: None };
+            let event = Event {
+                policy,
+                facts,
+                stage: Stage::Rcpt,
+                count: *count,
+                n: 1,
+                happened,
+                only: None,
+                given: &[],
+            };
             count_event(&event, recall, self.store()).await;
         }
     }
@@ -150,7 +158,7 @@ impl Desk {
         transaction.counted.missing = missing;
         let policy = &transaction.active.policy;
         let (count, n, happened) = (Count::Refused, more as u64, [Happened::ByOthers; 2]);
-        let event = Event { policy, facts, stage: Stage::Data, count, n, happened, only: None };
+        let event = Event { policy, facts, stage: Stage::Data, count, n, happened, only: None, given: &[] };
         count_event(&event, recall, self.store()).await;
     }
 
@@ -176,7 +184,16 @@ impl Desk {
         facts.recipients.clone_from(&transaction.recipients);
         let policy = &transaction.active.policy;
         let (count, happened) = (Count::Probes, [Happened::ByOthers; 2]);
-        let event = Event { policy, facts: &facts, stage: Stage::Data, count, n: 1, happened, only: None };
+        let event = Event {
+            policy,
+            facts: &facts,
+            stage: Stage::Data,
+            count,
+            n: 1,
+            happened,
+            only: None,
+            given: &[],
+        };
         count_event(&event, recall, self.store()).await;
     }
 }

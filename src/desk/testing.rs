@@ -3,6 +3,7 @@
 use super::Deadlines;
 use super::Desk;
 use super::Parts;
+use crate::dns::Resolver;
 use crate::metrics::Metrics;
 use crate::policy::Options;
 use crate::policy::Policy;
@@ -32,6 +33,7 @@ pub fn desk(files: &[(&str, &str)]) -> Desk {
     Desk::new(Parts {
         policy: policy(files, 1),
         state: State::in_memory(1_000),
+        resolver: Resolver::default(),
         clock: Clock::starting_at(std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
         metrics: Arc::new(Metrics::new(jiff::Timestamp::UNIX_EPOCH)),
         journal: None,

@@ -16,6 +16,7 @@ use crate::facts::Stage;
 use crate::lists::ListValue;
 use crate::lists::To;
 use crate::lists::Verb;
+use crate::lookup::Lookups;
 use crate::policy::Action;
 use crate::policy::Change;
 use crate::policy::ReplyText;
@@ -54,6 +55,7 @@ pub(super) struct Acting<'a> {
     pub doubtful: bool,
     /// It had not applied before to this connection or message.
     pub newly: bool,
+    pub lookups: &'a Lookups<'a>,
     /// Made when the first text is filled.
     pub bindings: Option<Bindings>,
 }
@@ -307,7 +309,8 @@ impl<'a> Acting<'a> {
 
     fn context<'c>(&'c self, walk: &'c Walk) -> Context<'c> {
         let (facts, stage) = (self.ask.facts, self.ask.stage);
-        Context { facts, known: &walk.known, stage, answer: self.answer, memory: self.memory }
+        let (answer, memory, lookups) = (self.answer, self.memory, Some(self.lookups));
+        Context { facts, known: &walk.known, stage, answer, memory, lookups }
     }
 
     fn reply(&mut self, text: &ReplyText, walk: &Walk) -> Reply {

@@ -21,6 +21,8 @@ use crate::checks::Question;
 use crate::checks::Truth;
 use crate::facts::Facts;
 use crate::facts::Stage;
+use crate::lookup::Given;
+use crate::lookup::Lookups;
 use crate::policy::Limit;
 use crate::policy::Mode;
 use crate::policy::Policy;
@@ -52,6 +54,8 @@ pub struct Event<'a> {
     pub happened: [Happened; 2],
     /// One rule alone, as its own tests have it.
     pub only: Option<u32>,
+    /// What a test says that checks come to.
+    pub given: &'a [Given],
 }
 
 impl Event<'_> {
@@ -81,6 +85,7 @@ impl Event<'_> {
             decides_envelope: true,
             id: "",
             impossible: &[],
+            given: self.given,
             only: self.only,
             trace: false,
         }
@@ -115,7 +120,10 @@ pub async fn count_event(event: &Event<'_>, recall: &Recall, store: Store<'_>) {
         return;
     }
     let ask = event.ask();
-    let mut once = Once::default();
+    // Nothing is found out for it: what the mail's own decision asked is known.
+    let lookups = Lookups::new(store.resolver, event.given, recall.findings.clone());
+    lookups.end();
+    let mut once = Once::new(lookups);
     once.listed = listing::listed(&ask, store).await;
     let mut questions = Vec::new();
     for (world, mode) in [(World::Enforced, Mode::Enforce), (World::All, Mode::Observe)] {
@@ -125,7 +133,8 @@ pub async fn count_event(event: &Event<'_>, recall: &Recall, store: Store<'_>) {
         }
         // Postfix may have refused before anybody asked the rules that mark.
         let known = walk(&ask, world, recall, &Answers::default(), &once).known;
-        let cx = Context::new(event.facts, &known, event.stage);
+        let lookups = Some(&once.lookups);
+        let cx = Context { lookups, ..Context::new(event.facts, &known, event.stage) };
         for (rule, limit) in asking {
             let file = event.policy.files.get(rule.file);
             let guard = file.map_or(Truth::Match, |file| file.guard.evaluate(&cx));

@@ -5,6 +5,8 @@
 use crate::checks::Truth;
 use crate::facts::Fact;
 use crate::facts::Listed;
+use crate::lookup::Lookup;
+use crate::lookup::Lookups;
 use std::cell::RefCell;
 
 /// The answers of the rules of one connection or message, two bits each. The
@@ -62,41 +64,71 @@ fn place(rule: u32) -> (usize, u32) {
 
 /// Conditions that read neither tags nor points come to the same in both worlds
 /// and in every pass of one decision.
-#[derive(Debug, Default)]
-pub(super) struct Once {
+#[derive(Debug)]
+pub(super) struct Once<'a> {
     /// In each world; by attribute.
     pub(super) listed: [Vec<(Fact, Listed)>; 2],
+    pub(super) lookups: Lookups<'a>,
     conditions: RefCell<Asked>,
     guards: RefCell<Asked>,
 }
 
-impl Once {
+impl<'a> Once<'a> {
+    pub(super) fn new(lookups: Lookups<'a>) -> Self {
+        Self {
+            lookups,
+            listed: Default::default(),
+            conditions: RefCell::default(),
+            guards: RefCell::default(),
+        }
+    }
+
     /// A rule's own condition.
-    pub(super) fn condition(&self, rule: u32, evaluate: impl FnOnce() -> Truth) -> Truth {
-        once(&self.conditions, rule, evaluate)
+    pub(super) fn condition(&self, rule: u32, evaluate: impl FnOnce() -> Truth) -> For {
+        self.once(&self.conditions, rule, evaluate)
     }
 
     /// A file's guard.
-    pub(super) fn guard(&self, file: usize, evaluate: impl FnOnce() -> Truth) -> Truth {
+    pub(super) fn guard(&self, file: usize, evaluate: impl FnOnce() -> Truth) -> For {
         match u32::try_from(file) {
-            Ok(file) => once(&self.guards, file, evaluate),
-            Err(_) => evaluate(),
+            Ok(file) => self.once(&self.guards, file, evaluate),
+            Err(_) => self.each_time(evaluate),
         }
+    }
+
+    /// What may come to something else in another pass.
+    pub(super) fn each_time(&self, evaluate: impl FnOnce() -> Truth) -> For {
+        match self.lookups.watch(evaluate) {
+            (Truth::Unknown, missed) if !missed.is_empty() => For::Now(missed),
+            (truth, _) => For::Good(truth),
+        }
+    }
+
+    fn once(&self, kept: &RefCell<Asked>, number: u32, evaluate: impl FnOnce() -> Truth) -> For {
+        let known = kept.borrow().get(number);
+        known.map(For::Good).unwrap_or_else(|| {
+            let came_to = self.each_time(evaluate);
+            if let For::Good(truth) = came_to {
+                kept.borrow_mut().set(number, truth);
+            }
+            came_to
+        })
     }
 }
 
-fn once(kept: &RefCell<Asked>, number: u32, evaluate: impl FnOnce() -> Truth) -> Truth {
-    let known = kept.borrow().get(number);
-    known.unwrap_or_else(|| {
-        let truth = evaluate();
-        kept.borrow_mut().set(number, truth);
-        truth
-    })
+/// What a condition came to, and for how long.
+#[derive(Debug, PartialEq)]
+pub(super) enum For {
+    Good(Truth),
+    /// Unknown until these are found out.
+    Now(Vec<Lookup>),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Resolver;
+    use crate::lookup::Findings;
 
     #[test]
     fn answers_are_kept_for_any_number_of_rules() {
@@ -113,10 +145,11 @@ mod tests {
 
     #[test]
     fn a_condition_is_evaluated_once() {
-        let once = Once::default();
-        assert_eq!(once.condition(0, || Truth::Match), Truth::Match);
-        assert_eq!(once.condition(0, || unreachable!()), Truth::Match);
-        assert_eq!(once.guard(0, || Truth::NoMatch), Truth::NoMatch);
-        assert_eq!(once.guard(9, || Truth::Unknown), Truth::Unknown);
+        let resolver = Resolver::default();
+        let once = Once::new(Lookups::new(&resolver, &[], Findings::default()));
+        assert_eq!(once.condition(0, || Truth::Match), For::Good(Truth::Match));
+        assert_eq!(once.condition(0, || unreachable!()), For::Good(Truth::Match));
+        assert_eq!(once.guard(0, || Truth::NoMatch), For::Good(Truth::NoMatch));
+        assert_eq!(once.guard(9, || Truth::Unknown), For::Good(Truth::Unknown));
     }
 }

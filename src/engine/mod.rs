@@ -10,6 +10,7 @@ mod charge;
 mod direction;
 mod events;
 mod listing;
+mod lookup;
 mod memo;
 mod memory;
 mod rehearse;
@@ -34,10 +35,14 @@ pub use walk::Trace;
 use crate::checks::Answered;
 use crate::checks::Count;
 use crate::checks::Question;
+use crate::dns::Resolver;
 use crate::facts::Facts;
 use crate::facts::Known;
 use crate::facts::Marks;
 use crate::facts::Stage;
+use crate::lookup::Findings;
+use crate::lookup::Given;
+use crate::lookup::Lookups;
 use crate::policy::Mode;
 use crate::policy::Policy;
 use crate::state::Memory;
@@ -81,6 +86,8 @@ pub struct Ask<'a> {
     pub id: &'a str,
     /// Actions that fail, so that a chain goes on to its next.
     pub impossible: &'a [String],
+    /// What a test says that checks come to.
+    pub given: &'a [Given],
     /// One rule alone, as its own tests have it.
     pub only: Option<u32>,
     pub trace: bool,
@@ -135,6 +142,8 @@ pub struct Recall {
     /// `data` on, the rules up to it have had their turn, also those that a rule
     /// above them kept from being asked.
     through: Option<Stage>,
+    /// What was found out of the world.
+    findings: Findings,
 }
 
 /// Charges kept of one connection: Postfix takes 1,000 recipients a transaction,
@@ -279,6 +288,8 @@ impl Answers {
 #[derive(Clone, Copy, Debug)]
 pub struct Store<'a> {
     pub state: &'a State,
+    /// Who is asked about the world.
+    pub resolver: &'a Resolver,
     pub now: Nanos,
     pub deadline: Duration,
     /// `explain` looks without charging.
@@ -295,7 +306,7 @@ struct Passes {
 }
 
 impl Passes {
-    fn make(ask: &Ask<'_>, recall: &Recall, answers: &Answers, once: &Once) -> Self {
+    fn make(ask: &Ask<'_>, recall: &Recall, answers: &Answers, once: &Once<'_>) -> Self {
         if !ask.policy.observes {
             return Self { all: walk::walk(ask, World::Enforced, recall, answers, once), enforced: None };
         }
@@ -336,9 +347,11 @@ impl Passes {
 /// Decides, charges, and remembers in `recall` what holds for later requests.
 pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
     let mut answers = Answers::default();
-    let mut once = Once::default();
+    let findings = std::mem::take(&mut recall.findings);
+    let mut once = Once::new(Lookups::new(store.resolver, ask.given, findings));
     once.listed = listing::listed(&ask, store).await;
-    let mut passes = Passes::make(&ask, recall, &answers, &once);
+    let mut until = None;
+    let mut passes = lookup::passes(&ask, recall, &answers, &mut once, store, &mut until).await;
     for round in 0..MAX_ROUNDS {
         let questions = passes.take_questions();
         let memories = passes.take_memories();
@@ -361,7 +374,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         if !changed {
             break;
         }
-        passes = Passes::make(&ask, recall, &answers, &once);
+        passes = lookup::passes(&ask, recall, &answers, &mut once, store, &mut until).await;
     }
     let due = match (ask.trace, store.charges) {
         (true, false) => due(&ask, passes.enforced(), passes.observed(ask.policy), recall, &answers),
@@ -374,6 +387,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
     if store.charges {
         listing::list(&ask, &passes, store).await;
     }
+    recall.findings = once.lookups.into_findings();
     remember(&ask, recall, &passes);
     let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
     Decided { due, shown, ..conclude(&ask, passes) }

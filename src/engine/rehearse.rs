@@ -21,11 +21,13 @@ use super::decide;
 use super::settle;
 use crate::checks::Context;
 use crate::checks::Count;
+use crate::dns::Resolver;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Known;
 use crate::facts::Moment;
 use crate::facts::Stage;
+use crate::lookup::Given as Answer;
 use crate::policy::Given;
 use crate::policy::Policy;
 use crate::policy::Step;
@@ -170,6 +172,7 @@ impl Setting<'_> {
     /// The first step that fails, if one does.
     async fn run(&self, trial: &Trial) -> Option<Failure> {
         let state = State::in_memory(MAX_KEYS);
+        let mut resolver = Resolver::default();
         let mut clock = Clock { now: START, civil: NOON, is_set: false };
         let mut given = Given::default();
         let mut sent = 0;
@@ -185,7 +188,11 @@ impl Setting<'_> {
                 Ok(mail) => mail,
                 Err(why) => return Some(self.failure(step, "a mail to try".into(), why, Vec::new())),
             };
-            if let Some(failure) = self.step(step, &mail, &state, clock.now, &mut sent).await {
+            if let Some(zone) = &step.dns {
+                resolver = Resolver::of_zone(zone.clone());
+            }
+            let around = Around { state: &state, resolver: &resolver, now: clock.now };
+            if let Some(failure) = self.step(step, &mail, around, &mut sent).await {
                 return Some(failure);
             }
         }
@@ -194,20 +201,14 @@ impl Setting<'_> {
 
     /// Sends the mail as often as the step says; only the last may do what is
     /// expected, and what must not happen must not happen at any.
-    async fn step(
-        &self,
-        step: &Step,
-        mail: &Mail,
-        state: &State,
-        now: Nanos,
-        sent: &mut u64,
-    ) -> Option<Failure> {
+    async fn step(&self, step: &Step, mail: &Mail, around: Around<'_>, sent: &mut u64) -> Option<Failure> {
         for number in 1..=step.times {
             *sent += 1;
             let is_last = number == step.times;
             // Of thousands of mails only these are told about with their reasons.
             let trace = is_last || number == 1;
-            let sending = Sending { set: self, step, state, now, number: *sent, trace };
+            let (answers, number) = (mail.answers.as_slice(), *sent);
+            let sending = Sending { set: self, step, around, answers, number, trace };
             if number == 1 {
                 sending.happened(mail).await;
             }
@@ -229,12 +230,22 @@ impl Setting<'_> {
     }
 }
 
+/// What a mail finds.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    state: &'a State,
+    /// Names that the test gives no records for do not exist.
+    resolver: &'a Resolver,
+    now: Nanos,
+}
+
 /// One mail on its way.
 struct Sending<'a> {
     set: &'a Setting<'a>,
     step: &'a Step,
-    state: &'a State,
-    now: Nanos,
+    around: Around<'a>,
+    /// What the test says that checks come to.
+    answers: &'a [Answer],
     /// Counts the mails of the test: each is a session of its own.
     number: u64,
     trace: bool,
@@ -317,7 +328,8 @@ impl Sending<'_> {
         (count, n): (Count, u64),
         happened: [Happened; 2],
     ) -> Event<'e> {
-        Event { policy: self.set.policy, facts, stage, count, n, happened, only: self.set.only }
+        let given = self.answers;
+        Event { policy: self.set.policy, facts, stage, count, n, happened, only: self.set.only, given }
     }
 
     /// Puts the keys on the lists that the test says.
@@ -326,7 +338,7 @@ impl Sending<'_> {
             for reason in &mail.listed {
                 let new =
                     NewListing { key: &key, reason, periods: &[LISTED_FOR], by: "test", observed: false };
-                self.state.list(new, self.now).await;
+                self.around.state.list(new, self.around.now).await;
             }
         }
     }
@@ -342,7 +354,7 @@ impl Sending<'_> {
             };
             let earlier = u64::try_from(attempt.terms.delay.as_nanos()).unwrap_or(u64::MAX);
             let lesson = Lesson { memory, fate: Fate::Deferred, must_fit: false };
-            self.state.learn(&[lesson], self.now.saturating_sub(earlier)).await;
+            self.around.state.learn(&[lesson], self.around.now.saturating_sub(earlier)).await;
         }
     }
 
@@ -354,6 +366,7 @@ impl Sending<'_> {
             decides_envelope: stage < Stage::Message,
             id: "test",
             impossible: &self.step.fails,
+            given: self.answers,
             only: self.set.only,
             trace: self.trace,
         };
@@ -361,7 +374,8 @@ impl Sending<'_> {
     }
 
     fn store(&self) -> Store<'_> {
-        Store { state: self.state, now: self.now, deadline: DEADLINE, charges: true }
+        let Around { state, resolver, now } = self.around;
+        Store { state, resolver, now, deadline: DEADLINE, charges: true }
     }
 }
 

@@ -16,6 +16,7 @@ struct Bench {
     policy: Policy,
     state: State,
     recall: Recall,
+    resolver: Resolver,
     now: Nanos,
 }
 
@@ -27,6 +28,7 @@ impl Bench {
             policy,
             state: State::in_memory(100),
             recall: Recall::default(),
+            resolver: Resolver::default(),
             now: 1_800_000_000_000_000_000,
         }
     }
@@ -40,12 +42,14 @@ impl Bench {
             decides_envelope,
             id: "",
             impossible: &[],
+            given: &[],
             only: None,
             trace: false,
         };
-        let deadline = Duration::from_secs(5);
-        let store = Store { state: &self.state, now: self.now, deadline, charges: true };
-        decide(ask, &mut self.recall, store).await
+        let mut recall = std::mem::take(&mut self.recall);
+        let decided = decide(ask, &mut recall, self.store()).await;
+        self.recall = recall;
+        decided
     }
 
     /// A recipient of a mail; what happens and what would happen.
@@ -62,7 +66,8 @@ impl Bench {
     }
 
     fn store(&self) -> Store<'_> {
-        Store { state: &self.state, now: self.now, deadline: Duration::from_secs(5), charges: true }
+        let (state, resolver, deadline) = (&self.state, &self.resolver, Duration::from_secs(5));
+        Store { state, resolver, now: self.now, deadline, charges: true }
     }
 
     async fn settle(&mut self, outcome: Outcome) {
@@ -372,12 +377,12 @@ async fn a_size_that_is_told_late_is_charged_once_and_not_of_what_is_refused() {
         let facts = "sender=s@b.test recipient=a@b.test";
         bench.rcpt(facts).await;
         bench.rcpt(facts).await;
-        let store =
-            Store { state: &bench.state, now: bench.now, deadline: Duration::from_secs(5), charges: true };
+        let mut recall = std::mem::take(&mut bench.recall);
         for _ in 0..2 {
-            settle_size(&mut bench.recall, size, is_refused, store).await;
+            settle_size(&mut recall, size, is_refused, bench.store()).await;
         }
-        bench.recall.end_transaction();
+        recall.end_transaction();
+        bench.recall = recall;
         let decided = bench.ask(Stage::Rcpt, &format!("{facts} announced_size=1024"), true).await;
         let used: Vec<_> = decided.verdict.effects.iter().map(|done| format!("{:?}", done.effect)).collect();
         let with_this = expected + 1024;

@@ -7,6 +7,7 @@ use super::Recall;
 use super::World;
 use super::act::Acting;
 use super::memo::Asked;
+use super::memo::For;
 use super::memo::Once;
 use crate::checks::Check as _;
 use crate::checks::Context;
@@ -73,7 +74,7 @@ enum Manner {
     Skip,
 }
 
-pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers, once: &Once) -> Walk {
+pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answers, once: &Once<'_>) -> Walk {
     let known = Known { listed: once.listed[world as usize].clone(), ..recall.known(world, ask.stage) };
     let mut walk = Walk {
         known,
@@ -101,7 +102,17 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
                 continue;
             }
             let turn = Turn { ask, rule, index, before, manner, once };
-            let guard = if opened == Some(rule.file) { Truth::Match } else { turn.guard(&walk) };
+            let guard = match opened == Some(rule.file) {
+                true => For::Good(Truth::Match),
+                false => turn.guard(&walk),
+            };
+            let guard = match guard {
+                For::Good(guard) => guard,
+                For::Now(missed) => {
+                    once.lookups.want(missed);
+                    continue;
+                }
+            };
             let lasts = ask.policy.files.get(rule.file).is_some_and(|file| !file.guard_reads_known);
             opened = Some(rule.file).filter(|_| lasts && guard == Truth::Match);
             match turn.take(&mut walk, answers, guard) {
@@ -172,7 +183,7 @@ struct Turn<'a> {
     index: u32,
     before: Option<Truth>,
     manner: Manner,
-    once: &'a Once,
+    once: &'a Once<'a>,
 }
 
 impl Turn<'_> {
@@ -187,7 +198,14 @@ impl Turn<'_> {
         }
         let truth = match self.before {
             Some(truth) => truth,
-            None => self.evaluate(walk, answers),
+            None => match self.evaluate(walk, answers) {
+                For::Good(truth) => truth,
+                // The rules are asked again once it is found out.
+                For::Now(missed) => {
+                    self.once.lookups.want(missed);
+                    return Next::Rule;
+                }
+            },
         };
         if self.ask.trace {
             self.trace(walk, guard, truth, answers);
@@ -212,13 +230,16 @@ impl Turn<'_> {
         }
     }
 
-    fn guard(&self, walk: &Walk) -> Truth {
+    fn guard(&self, walk: &Walk) -> For {
         let Some(file) = self.ask.policy.files.get(self.rule.file).filter(|file| !file.guard.is_empty())
         else {
-            return Truth::Match;
+            return For::Good(Truth::Match);
         };
         let evaluate = || file.guard.evaluate(&self.context(walk, None));
-        if file.guard_reads_known { evaluate() } else { self.once.guard(file.same_guard, evaluate) }
+        match file.guard_reads_known {
+            true => self.once.each_time(evaluate),
+            false => self.once.guard(file.same_guard, evaluate),
+        }
     }
 
     fn context<'c>(&'c self, walk: &'c Walk, answers: Option<&'c Answers>) -> Context<'c> {
@@ -228,14 +249,25 @@ impl Turn<'_> {
             stage: self.ask.stage,
             answer: answers.and_then(|answers| answers.of(self.index)),
             memory: answers.and_then(|answers| answers.memory_of(self.index)),
+            lookups: Some(&self.once.lookups),
         }
     }
 
     /// The rule's own condition, and last its limit.
-    fn evaluate(&self, walk: &mut Walk, answers: &Answers) -> Truth {
+    fn evaluate(&self, walk: &mut Walk, answers: &Answers) -> For {
         let condition = || self.rule.condition.evaluate(&self.context(walk, None));
-        let truth =
-            if self.rule.reads_known { condition() } else { self.once.condition(self.index, condition) };
+        let came_to = match self.rule.reads_known {
+            true => self.once.each_time(condition),
+            false => self.once.condition(self.index, condition),
+        };
+        match came_to {
+            For::Good(truth) => For::Good(self.counted(truth, walk, answers)),
+            now => now,
+        }
+    }
+
+    /// What has memory is asked last.
+    fn counted(&self, truth: Truth, walk: &mut Walk, answers: &Answers) -> Truth {
         if let Some(memory) = self.rule.memory.as_ref().filter(|_| truth != Truth::NoMatch) {
             return truth.min(self.remembered(memory, truth, walk, answers));
         }
@@ -283,6 +315,7 @@ impl Turn<'_> {
             marks_only: self.manner == Manner::MarksOnly,
             doubtful,
             newly,
+            lookups: &self.once.lookups,
             bindings: None,
         };
         let next = acting.all(walk);

@@ -2,10 +2,14 @@
 //! They are run by the engine, on a clock and counters of their own.
 
 use crate::checks::Count;
+use crate::checks::Giveable;
+use crate::checks::REGISTRY;
+use crate::dns::Zone;
 use crate::facts::Fact;
 use crate::facts::Kind;
 use crate::lists::Pattern;
 use crate::lists::Subject;
+use crate::lookup::Given as Answer;
 use crate::near::did_you_mean;
 use crate::policy::action;
 use crate::quantity::parse_duration;
@@ -39,6 +43,8 @@ pub struct Trial {
 pub struct Step {
     pub place: Place,
     pub given: Given,
+    /// What the DNS says from this step on.
+    pub dns: Option<Zone>,
     pub at: Option<jiff::civil::DateTime>,
     pub after: Option<Duration>,
     /// How often the mail is sent; only the last may match.
@@ -62,6 +68,8 @@ pub struct Given {
     pub listed: Vec<String>,
     /// False: what rules greylist has waited long enough.
     pub greylist: Option<bool>,
+    /// What computed checks come to.
+    pub answers: Vec<Answer>,
     /// What has happened before to whoever sends it, and how often; of this step alone.
     pub happened: Vec<(Count, u64)>,
     /// Lines such as `Subject: hi`.
@@ -93,7 +101,7 @@ pub enum ExpectedText {
     Pattern(Pattern),
 }
 
-const STEP_KEYS: [&str; 7] = ["given", "at", "after", "times", "fails", "expect", "by"];
+const STEP_KEYS: [&str; 8] = ["given", "dns", "at", "after", "times", "fails", "expect", "by"];
 
 /// Reads `tests:`.
 pub(super) fn read(node: &Node, cx: &mut Loader<'_>) -> Vec<Trial> {
@@ -121,6 +129,10 @@ fn step(node: &Node, cx: &mut Loader<'_>) -> Option<Step> {
         Some(given) => self::given(given, cx),
         None => Some(Given::default()),
     };
+    let dns = match node.get("dns") {
+        Some(dns) => Some(zone(dns, cx)?),
+        None => None,
+    };
     let at = read_with(node, "at", "a time such as 2026-11-21 03:30", &mut fine, cx, date_time);
     let after = read_with(node, "after", "a time such as 10m or 1d", &mut fine, cx, parse_duration);
     let times = read_with(node, "times", "a number up to 1000000", &mut fine, cx, |text| {
@@ -145,6 +157,7 @@ fn step(node: &Node, cx: &mut Loader<'_>) -> Option<Step> {
     Some(Step {
         place: node.place,
         given: given?,
+        dns,
         at,
         after,
         times: times.unwrap_or(1),
@@ -206,6 +219,9 @@ impl Given {
             "greylist" => self.greylist = yes_or_no(node, "greylist", cx),
             "score" => self.score = crate::values::number(node, "score", cx),
             "client" => cx.mistake(entry.key_place, "give client_address and client_name"),
+            name if REGISTRY.iter().any(|info| info.name == name && info.giveable != Giveable::Nothing) => {
+                self.answers.extend(answer(name, node, cx));
+            }
             name => match (Fact::named(name), EVENTS.into_iter().find(|count| count.word() == name)) {
                 (Some(fact), _) => self.fact(fact, node, cx),
                 (None, Some(count)) => self.happened.extend(happened(node, cx).map(|n| (count, n))),
@@ -222,7 +238,10 @@ impl Given {
                         "listed",
                         "greylist",
                     ];
-                    let hint = did_you_mean(name, known.chain(others).chain(EVENTS.map(Count::word)));
+                    let giveable = REGISTRY.iter().filter(|info| info.giveable != Giveable::Nothing);
+                    let computed = giveable.map(|info| info.name);
+                    let others = others.into_iter().chain(computed).chain(EVENTS.map(Count::word));
+                    let hint = did_you_mean(name, known.chain(others));
                     cx.mistake(entry.key_place, format!("nothing `{name}` to be given{hint}"));
                 }
             },
@@ -269,6 +288,8 @@ impl Given {
         self.tags.extend(later.tags.iter().cloned());
         self.listed.extend(later.listed.iter().cloned());
         self.greylist = later.greylist.or(self.greylist);
+        self.answers.retain(|(check, _)| !later.answers.iter().any(|(other, _)| other == check));
+        self.answers.extend(later.answers.iter().cloned());
         self.happened.extend(later.happened.iter().copied());
         self.score = later.score.or(self.score);
         // One recipient is a list of one, so the later of the two words counts.
@@ -288,6 +309,37 @@ impl Given {
             self.body.clone_from(&later.body);
         }
     }
+}
+
+/// Lines such as `66.2.0.192.bl.example A 127.0.0.2`.
+fn zone(node: &Node, cx: &mut Loader<'_>) -> Option<Zone> {
+    let text = cx.text(node, "dns")?;
+    match Zone::parse(text) {
+        Ok(zone) => Some(zone),
+        Err((line, why)) => {
+            cx.mistake(node.place, format!("line {line} of dns: {why}"));
+            None
+        }
+    }
+}
+
+/// What a computed check comes to, in its own words.
+fn answer(name: &str, node: &Node, cx: &mut Loader<'_>) -> Option<Answer> {
+    let info = REGISTRY.iter().find(|info| info.name == name)?;
+    let words: &[&str] = match info.giveable {
+        Giveable::Nothing => &[],
+        Giveable::Words(words) => words,
+        Giveable::YesNo => &["true", "false"],
+    };
+    let given = texts(node, name, cx)?;
+    let odd = given.iter().find(|word| !words.contains(&word.as_str()) && *word != "unknown");
+    if let Some(odd) = odd {
+        let hint = did_you_mean(odd, words.iter().copied());
+        let message = format!("`{odd}` is not what {name} comes to: {} unknown{hint}", words.join(" "));
+        cx.mistake(node.place, message);
+        return None;
+    }
+    Some((info.name, given))
 }
 
 fn happened(node: &Node, cx: &mut Loader<'_>) -> Option<u64> {

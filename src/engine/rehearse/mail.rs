@@ -8,6 +8,7 @@ use crate::facts::Facts;
 use crate::facts::Marks;
 use crate::facts::NULL_SENDER;
 use crate::facts::Reason;
+use crate::lookup::Given as Answer;
 use crate::message::Message;
 use crate::policy::Given;
 use crate::policy::Policy;
@@ -58,6 +59,8 @@ pub(super) struct Mail {
     /// only hold the attachments together.
     pub(super) fields: usize,
     given: Vec<(Fact, Option<String>)>,
+    /// What checks come to, whatever the mail is like.
+    pub(super) answers: Vec<Answer>,
 }
 
 impl Mail {
@@ -98,6 +101,7 @@ impl Mail {
             message,
             fields,
             given: given.facts.clone(),
+            answers: given.answers.clone(),
         })
     }
 

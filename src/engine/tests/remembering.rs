@@ -203,6 +203,7 @@ async fn explain_remembers_nothing() {
         decides_envelope: true,
         id: "",
         impossible: &[],
+        given: &[],
         only: None,
         trace: true,
     };
@@ -229,6 +230,7 @@ async fn sessions_at_once_show_no_more_than_allowed() {
                 decides_envelope: true,
                 id: "",
                 impossible: &[],
+                given: &[],
                 only: None,
                 trace: false,
             };
@@ -240,13 +242,7 @@ async fn sessions_at_once_show_no_more_than_allowed() {
     let first = bench.policy.rules[0].memory.as_ref().unwrap();
     let known = Known::default();
     let facts = facts_of(Stage::Rcpt, &from(1));
-    let cx = crate::checks::Context {
-        facts: &facts,
-        known: &known,
-        stage: Stage::Rcpt,
-        answer: None,
-        memory: None,
-    };
+    let cx = crate::checks::Context::new(&facts, &known, Stage::Rcpt);
     let asked = first.check.memory(first.bucket, &cx).unwrap();
     let before = bench.state.recall(&[&asked], bench.now).await[0];
     assert!(accepted(2).await && accepted(3).await);
@@ -258,6 +254,7 @@ async fn sessions_at_once_show_no_more_than_allowed() {
         decides_envelope: true,
         id: "",
         impossible: &[],
+        given: &[],
         only: None,
         trace: false,
     };

@@ -1,0 +1,158 @@
+//! Questions to the DNS: what is asked, what may come back, and who answers, the
+//! network or the text of a zone.
+//!
+//! "There is no such record", "the server would not or could not say" and "nobody
+//! answered" are three things: the first is a fact about the sender, the others are
+//! somebody's trouble and decide nothing.
+
+mod name;
+mod zone;
+
+pub use name::Name;
+pub use zone::Zone;
+
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+/// Which records are asked for; an alias (CNAME) is followed.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Kind {
+    A,
+    Aaaa,
+    Mx,
+    Ptr,
+    Txt,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::A => "A",
+            Self::Aaaa => "AAAA",
+            Self::Mx => "MX",
+            Self::Ptr => "PTR",
+            Self::Txt => "TXT",
+        }
+    }
+
+    /// The kind that has a client's own family.
+    pub fn of_address(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::A } else { Self::Aaaa }
+    }
+}
+
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Question {
+    pub name: Name,
+    pub kind: Kind,
+}
+
+impl Question {
+    pub fn new(name: Name, kind: Kind) -> Self {
+        Self { name, kind }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    A(Ipv4Addr),
+    Aaaa(Ipv6Addr),
+    Mx {
+        preference: u16,
+        /// None: the root, which says that there is no mail here (RFC 7505).
+        exchange: Option<Name>,
+    },
+    Ptr(Name),
+    /// Its strings joined, as SPF and DKIM read them; any bytes.
+    Txt(Box<[u8]>),
+}
+
+impl Record {
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::A(ip) => Some((*ip).into()),
+            Self::Aaaa(ip) => Some((*ip).into()),
+            _ => None,
+        }
+    }
+}
+
+/// What is known not to be there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Absence {
+    /// NXDOMAIN: nothing of that name nor below it.
+    NoName,
+    /// The name is there, without records of that kind.
+    NoRecord,
+}
+
+/// Why somebody answered without saying anything about the name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Failure {
+    ServFail,
+    Refused,
+    /// What came could not be read, or runs in circles.
+    Malformed,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// At least one, all of the kind that was asked for.
+    Records(Arc<[Record]>),
+    Absent(Absence),
+    Failed(Failure),
+    /// Nobody answered in time.
+    Silent,
+}
+
+impl Answer {
+    pub fn records(&self) -> &[Record] {
+        match self {
+            Self::Records(records) => records,
+            _ => &[],
+        }
+    }
+
+    /// Whether it says something about the name: that it has records, or has none.
+    pub fn is_known(&self) -> bool {
+        matches!(self, Self::Records(_) | Self::Absent(_))
+    }
+
+    /// In a few words, for explanations and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Records(_) => "found",
+            Self::Absent(Absence::NoName) => "no_name",
+            Self::Absent(Absence::NoRecord) => "no_record",
+            Self::Failed(Failure::ServFail) => "servfail",
+            Self::Failed(Failure::Refused) => "refused",
+            Self::Failed(Failure::Malformed) => "malformed",
+            Self::Silent => "timeout",
+        }
+    }
+}
+
+/// Who is asked. Cheap to clone: its cache is shared.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    zone: Arc<Zone>,
+}
+
+impl Resolver {
+    /// Answers from a text alone: for tests, and for `explain`.
+    pub fn of_zone(zone: Zone) -> Self {
+        Self { zone: Arc::new(zone) }
+    }
+
+    /// What can be said at once, without asking anybody.
+    pub fn known(&self, question: &Question) -> Option<Answer> {
+        Some(self.zone.answer(question))
+    }
+
+    /// The answer, as soon as it is there or nobody will answer any more.
+    pub async fn ask(&self, question: &Question) -> Answer {
+        self.zone.answer(question)
+    }
+}

@@ -1,0 +1,56 @@
+//! What the rules want to know of the world is found out here: all that one pass has
+//! missed at once, then the rules are asked again.
+
+use super::Answers;
+use super::Ask;
+use super::Passes;
+use super::Recall;
+use super::Store;
+use super::memo::Once;
+use crate::lookup::Finding;
+use crate::lookup::Lookup;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+
+/// How often an answer may lead to a further question: points to a threshold, that to a
+/// lookup, that to points.
+const MAX_ROUNDS: usize = 8;
+
+/// Asks the rules until nothing is missing, or nobody will answer any more: then what
+/// is missing is unknown. `until` is set when first somebody is waited for.
+pub(super) async fn passes(
+    ask: &Ask<'_>,
+    recall: &Recall,
+    answers: &Answers,
+    once: &mut Once<'_>,
+    store: Store<'_>,
+    until: &mut Option<Instant>,
+) -> Passes {
+    for _ in 0..MAX_ROUNDS {
+        let passes = Passes::make(ask, recall, answers, once);
+        let wanted = once.lookups.take_wanted();
+        if wanted.is_empty() {
+            return passes;
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + store.deadline);
+        let mut asked: FuturesUnordered<_> =
+            wanted.into_iter().map(|lookup| find_out(lookup, store)).collect();
+        while let Ok(Some((lookup, finding))) = timeout_at(until, asked.next()).await {
+            once.lookups.add(lookup, finding);
+        }
+        if Instant::now() >= until {
+            break;
+        }
+    }
+    once.lookups.end();
+    Passes::make(ask, recall, answers, once)
+}
+
+async fn find_out(lookup: Lookup, store: Store<'_>) -> (Lookup, Finding) {
+    let finding = match &lookup {
+        Lookup::Dns(question) => Finding::Dns(store.resolver.ask(question).await),
+    };
+    (lookup, finding)
+}

@@ -1,0 +1,164 @@
+//! What checks have to ask the world about a mail, beyond its facts, and what they
+//! were told.
+//!
+//! Evaluation waits for nobody: a check that misses an answer is unknown for now, and
+//! what it missed is noted. Where the rule depends on it, the engine has it found out,
+//! all that a stage needs at once, and asks the rules again. What was found out holds as long as the session, so that
+//! nothing is asked twice, not by the other protocol either.
+
+use crate::dns::Answer;
+use crate::dns::Question;
+use crate::dns::Resolver;
+use std::cell::Cell;
+use std::cell::RefCell;
+
+/// Answers kept of one session: a mail with a thousand recipients may ask about each.
+const MAX_FOUND: usize = 1_000;
+
+/// Questions of one decision; what is more stays unknown.
+const MAX_WANTED: usize = 500;
+
+/// One thing to be found out.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Lookup {
+    Dns(Question),
+}
+
+/// What was found out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Finding {
+    Dns(Answer),
+}
+
+/// What is known of one session, kept from one decision to the next.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    found: Vec<(Lookup, Finding)>,
+}
+
+impl Findings {
+    pub fn add(&mut self, lookup: Lookup, finding: Finding) {
+        if self.found.len() < MAX_FOUND {
+            self.found.push((lookup, finding));
+        }
+    }
+
+    fn get(&self, lookup: &Lookup) -> Option<&Finding> {
+        self.found.iter().find(|(known, _)| known == lookup).map(|(_, finding)| finding)
+    }
+}
+
+/// The answer of a check that a test gives: the check's name and words.
+pub type Given = (&'static str, Vec<String>);
+
+/// What the checks may ask while one decision is made.
+#[derive(Debug)]
+pub struct Lookups<'a> {
+    resolver: &'a Resolver,
+    given: &'a [Given],
+    found: RefCell<Findings>,
+    wanted: RefCell<Vec<Lookup>>,
+    /// What was missed while somebody watched.
+    missed: RefCell<Vec<Lookup>>,
+    /// Nothing more will be found out: what is missing is unknown for good.
+    is_over: Cell<bool>,
+}
+
+impl<'a> Lookups<'a> {
+    pub fn new(resolver: &'a Resolver, given: &'a [Given], found: Findings) -> Self {
+        let (wanted, missed) = (RefCell::default(), RefCell::default());
+        Self { resolver, given, found: RefCell::new(found), wanted, missed, is_over: Cell::new(false) }
+    }
+
+    /// What a test says that a check comes to.
+    pub fn given(&self, check: &str) -> Option<&'a [String]> {
+        let found = self.given.iter().find(|(name, _)| *name == check);
+        found.map(|(_, words)| words.as_slice())
+    }
+
+    /// None: not known yet, or not any more.
+    pub fn dns(&self, question: &Question) -> Option<Answer> {
+        let lookup = Lookup::Dns(question.clone());
+        let finding = self.find(lookup, || self.resolver.known(question).map(Finding::Dns))?;
+        let Finding::Dns(answer) = finding;
+        Some(answer)
+    }
+
+    /// What is known of it, or can be known at once; else it is missed.
+    fn find(&self, lookup: Lookup, at_once: impl FnOnce() -> Option<Finding>) -> Option<Finding> {
+        if let Some(finding) = self.found.borrow().get(&lookup) {
+            return Some(finding.clone());
+        }
+        if let Some(finding) = at_once() {
+            self.found.borrow_mut().add(lookup, finding.clone());
+            return Some(finding);
+        }
+        if !self.is_over.get() {
+            self.missed.borrow_mut().push(lookup);
+        }
+        None
+    }
+
+    /// What `ask` comes to, and the answers that it missed.
+    pub fn watch<T>(&self, ask: impl FnOnce() -> T) -> (T, Vec<Lookup>) {
+        self.missed.borrow_mut().clear();
+        let came_to = ask();
+        (came_to, self.missed.take())
+    }
+
+    /// Something depends on these.
+    pub fn want(&self, missed: Vec<Lookup>) {
+        let mut wanted = self.wanted.borrow_mut();
+        for lookup in missed {
+            if wanted.len() < MAX_WANTED && !wanted.contains(&lookup) {
+                wanted.push(lookup);
+            }
+        }
+    }
+
+    /// What is to be found out before the rules are asked again.
+    pub fn take_wanted(&self) -> Vec<Lookup> {
+        self.wanted.take()
+    }
+
+    pub fn add(&self, lookup: Lookup, finding: Finding) {
+        self.found.borrow_mut().add(lookup, finding);
+    }
+
+    /// From now on nothing is asked any more.
+    pub fn end(&self) {
+        self.is_over.set(true);
+    }
+
+    pub fn into_findings(self) -> Findings {
+        self.found.into_inner()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Kind;
+    use crate::dns::Name;
+
+    #[test]
+    fn an_answer_that_is_missed_is_wanted_once() {
+        let (resolver, given) = (Resolver::default(), [("spf", vec!["fail".to_owned()])]);
+        let lookups = Lookups::new(&resolver, &given, Findings::default());
+        let lookup = Lookup::Dns(Question::new(Name::parse("a.example").unwrap(), Kind::A));
+        let miss = || lookups.find(lookup.clone(), || None);
+        for _ in 0..2 {
+            let (answer, missed) = lookups.watch(miss);
+            assert_eq!((answer, missed.as_slice()), (None, &[lookup.clone()][..]));
+            lookups.want(missed);
+        }
+        assert_eq!(lookups.watch(|| ()), ((), Vec::new()));
+        assert_eq!(lookups.take_wanted(), [lookup.clone()]);
+        lookups.end();
+        assert_eq!(lookups.watch(miss), (None, Vec::new()));
+        lookups.add(lookup.clone(), Finding::Dns(Answer::Silent));
+        assert_eq!(miss(), Some(Finding::Dns(Answer::Silent)));
+        assert_eq!(lookups.given("spf"), Some(&["fail".to_owned()][..]));
+        assert_eq!(lookups.given("dkim"), None);
+    }
+}
