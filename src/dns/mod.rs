@@ -5,16 +5,28 @@
 //! answered" are three things: the first is a fact about the sender, the others are
 //! somebody's trouble and decide nothing.
 
+mod cache;
+mod live;
 mod name;
+mod network;
+mod reply;
+mod system;
 mod zone;
 
+pub use live::Stats;
 pub use name::Name;
 pub use zone::Zone;
 
+use live::Live;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Aliases of one name that are followed; most resolvers stop about there.
+const MAX_ALIASES: usize = 8;
 
 /// Which records are asked for; an alias (CNAME) is followed.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -134,25 +146,81 @@ impl Answer {
     }
 }
 
+/// Whom to ask over the network.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    pub servers: Vec<SocketAddr>,
+    /// How long one server may take. A question is put twice at most, so that it has an
+    /// answer, or none, after twice that.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// With the system's servers where none are named.
+    pub fn new(servers: Vec<SocketAddr>, timeout: Duration) -> Self {
+        let servers = if servers.is_empty() { system::servers() } else { servers };
+        Self { servers, timeout }
+    }
+}
+
 /// Who is asked. Cheap to clone: its cache is shared.
-#[derive(Clone, Debug, Default)]
-pub struct Resolver {
-    zone: Arc<Zone>,
+#[derive(Clone, Debug)]
+pub struct Resolver(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    Live(Arc<Live>),
+    Zone(Arc<Zone>),
+}
+
+/// Knows no name.
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::of_zone(Zone::default())
+    }
 }
 
 impl Resolver {
     /// Answers from a text alone: for tests, and for `explain`.
     pub fn of_zone(zone: Zone) -> Self {
-        Self { zone: Arc::new(zone) }
+        Self(Source::Zone(Arc::new(zone)))
+    }
+
+    /// Asks the network.
+    pub fn live(settings: Settings) -> Self {
+        Self(Source::Live(Arc::new(Live::new(settings))))
+    }
+
+    /// Asks others from now on.
+    pub fn change(&self, settings: Settings) {
+        if let Source::Live(live) = &self.0 {
+            live.change(settings);
+        }
     }
 
     /// What can be said at once, without asking anybody.
     pub fn known(&self, question: &Question) -> Option<Answer> {
-        Some(self.zone.answer(question))
+        match &self.0 {
+            Source::Live(live) => live.known(question),
+            Source::Zone(zone) => Some(zone.answer(question)),
+        }
     }
 
     /// The answer, as soon as it is there or nobody will answer any more.
     pub async fn ask(&self, question: &Question) -> Answer {
-        self.zone.answer(question)
+        match &self.0 {
+            Source::Live(live) => live.ask(question).await,
+            Source::Zone(zone) => zone.answer(question),
+        }
+    }
+
+    pub fn stats(&self) -> Stats {
+        match &self.0 {
+            Source::Live(live) => live.stats(),
+            Source::Zone(_) => Stats::default(),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,11 @@ use super::Absence;
 use super::Answer;
 use super::Failure;
 use super::Kind;
+use super::MAX_ALIASES;
 use super::Name;
 use super::Question;
 use super::Record;
 use std::collections::BTreeMap;
-
-/// Aliases that are followed; hickory and most resolvers stop about there.
-const MAX_ALIASES: usize = 8;
 
 const FORM: &str =
     "a line is NAME TYPE DATA with A AAAA CNAME MX PTR TXT, or NAME SERVFAIL, REFUSED or TIMEOUT";
