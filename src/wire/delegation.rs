@@ -171,6 +171,8 @@ pub struct Decoder {
     layout: Layout,
     /// Whether this one has had the same so far.
     follows: bool,
+    /// Up to where the request has neither CR nor NUL.
+    clean: usize,
     seen: Seen,
     /// In the place of a request that is no UTF-8.
     repaired: String,
@@ -205,6 +207,7 @@ impl Default for Decoder {
             spans: Vec::with_capacity(48),
             layout: Layout::default(),
             follows: true,
+            clean: 0,
             repaired: String::new(),
             seen: Seen::default(),
             oddities: Oddities::default(),
@@ -255,6 +258,9 @@ impl Decoder {
     }
 
     fn advance(&mut self) -> Step {
+        if self.scanned == 0 {
+            self.follow();
+        }
         let Self { buffer, start, end, layout, spans, seen, oddities, follows, .. } = self;
         let unread = buffer.get(*start..*end).unwrap_or_default();
         // In registers while there are lines.
@@ -266,7 +272,7 @@ impl Decoder {
             if let Some(name) = known {
                 scanned = scanned.max(line + name.len());
             }
-            let Some(length) = line_end(unread.get(scanned..).unwrap_or_default()) else {
+            let Some(length) = memchr(b'\n', unread.get(scanned..).unwrap_or_default()) else {
                 scanned = unread.len();
                 break wants_more(line, scanned);
             };
@@ -314,14 +320,38 @@ impl Decoder {
         step
     }
 
+    /// Takes the lines that have the names of the request before and values without
+    /// control characters, up to the first that is another: mostly, all.
+    fn follow(&mut self) {
+        let unread = self.buffer.get(self.start..self.end).unwrap_or_default();
+        let mut line = 0;
+        let mut before = 0;
+        for &end in &self.layout.ends {
+            let name = self.layout.names.get(before..end).unwrap_or_default();
+            before = end;
+            let Some(value) = unread.get(line..).and_then(|rest| rest.strip_prefix(name)) else { break };
+            let Some(length) = clean_value(value).filter(|length| name.len() + length <= MAX_ATTRIBUTE_BYTES)
+            else {
+                break;
+            };
+            let equals = line + name.len() - 1;
+            let end = equals + 1 + length;
+            self.spans.push(Span { start: line, equals, end });
+            line = end + 1;
+        }
+        self.lines = self.spans.len();
+        (self.line, self.scanned, self.clean) = (line, line, line);
+    }
+
     fn complete(&mut self) -> Decoded<'_> {
         self.finished = self.scanned;
         let bytes = self.buffer.get(self.start..self.start + self.finished).unwrap_or_default();
         let mut oddities = self.oddities;
-        if memchr(b'\r', bytes).is_some() {
+        let doubtful = bytes.get(self.clean..).unwrap_or_default();
+        if memchr(b'\r', doubtful).is_some() {
             oddities.insert(Oddity::CarriageReturn);
         }
-        if memchr(0, bytes).is_some() {
+        if memchr(0, doubtful).is_some() {
             oddities.insert(Oddity::Nul);
         }
         // Lines that were left out would be out of step.
@@ -351,6 +381,7 @@ impl Decoder {
         self.line = 0;
         self.scanned = 0;
         self.lines = 0;
+        self.clean = 0;
         self.spans.clear();
         if !std::mem::replace(&mut self.follows, true) {
             self.seen = Seen::default();
@@ -397,21 +428,22 @@ fn wants_more(line: usize, scanned: usize) -> Step {
     Step::More
 }
 
-/// Where the line ends. Most values have a few bytes, for which large steps do not
-/// pay: eight at a time, by the zero byte that the line end leaves under exclusive or.
-fn line_end(rest: &[u8]) -> Option<usize> {
+/// The length of a value up to its line end; None if there is none in sight, or another
+/// control character before it. Most values have a few bytes, for which large steps do
+/// not pay: eight at a time, by the bit that a byte below 16 leaves when 16 is taken off.
+fn clean_value(rest: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let (eights, _) = rest.as_chunks::<8>();
-    let near = eights.len().min(3);
-    for (number, eight) in eights.iter().take(near).enumerate() {
-        let differs = u64::from_le_bytes(*eight) ^ (ONES * b'\n' as u64);
-        let zeros = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
-        if zeros != 0 {
-            return Some(number * 8 + zeros.trailing_zeros() as usize / 8);
+    let (eights, tail) = rest.as_chunks::<8>();
+    for (number, eight) in eights.iter().enumerate() {
+        let eight = u64::from_le_bytes(*eight);
+        let below = eight.wrapping_sub(ONES << 4) & !eight & (ONES << 7);
+        if below != 0 {
+            let at = number * 8 + below.trailing_zeros() as usize / 8;
+            return (rest.get(at) == Some(&b'\n')).then_some(at);
         }
     }
-    let far = rest.get(near * 8..)?;
-    memchr(b'\n', far).map(|at| near * 8 + at)
+    let at = tail.iter().position(|byte| *byte < 16).filter(|at| tail.get(*at) == Some(&b'\n'))?;
+    Some(eights.len() * 8 + at)
 }
 
 /// Writes the attributes anew with `U+FFFD` for what is no UTF-8; the spans are then
@@ -440,10 +472,13 @@ struct Layout {
 const MAX_LAYOUT_BYTES: usize = 1_024;
 
 impl Layout {
-    /// Empty if they are more than is kept.
+    /// Empty if they are more than is kept, or odd.
     fn of<'a>(each: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut layout = Self::default();
         for name in each {
+            if name.iter().any(|byte| matches!(byte, 0 | b'\r')) {
+                return Self::default();
+            }
             layout.names.extend_from_slice(name);
             layout.names.push(b'=');
             layout.ends.push(layout.names.len());
