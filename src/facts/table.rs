@@ -2,8 +2,6 @@
 //! milter tells, and what is derived from them. Rules, texts, keys of limits
 //! and the documents all take their names from here.
 
-use std::sync::LazyLock;
-
 /// When something is first known, in the order of an SMTP session.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
@@ -116,6 +114,21 @@ macro_rules! facts {
         ];
 
         const BY_INDEX: &[Fact] = &[$(Fact::$variant,)+];
+
+        impl Fact {
+            /// The fact a policy attribute carries. `size` is not among them by its own
+            /// name: until the end of the message it is only what the client announced.
+            pub fn of_attribute(attribute: &str) -> Option<Self> {
+                // Each is compared as a constant: its length, then a word or two.
+                $({
+                    const CARRIER: Option<(&str, &str)> = $attribute;
+                    if let Some((name, _)) = CARRIER && name == attribute {
+                        return Some(Self::$variant);
+                    }
+                })+
+                None
+            }
+        }
     };
 }
 
@@ -237,49 +250,6 @@ impl Fact {
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|fact| fact.name() == name)
     }
-
-    /// The fact a policy attribute carries. `size` is not among them by its own
-    /// name: until the end of the message it is only what the client announced.
-    pub fn of_attribute(attribute: &str) -> Option<Self> {
-        let (seed, slots) = &*BY_ATTRIBUTE;
-        let (name, fact) = slots[slot(attribute.as_bytes(), *seed)]?;
-        (name == attribute).then_some(fact)
-    }
-}
-
-/// Attributes by [`slot`], each in one of its own with this seed: twenty are looked
-/// up for every request.
-static BY_ATTRIBUTE: LazyLock<(u64, Slots)> = LazyLock::new(|| {
-    let filled = |seed: u64| {
-        let mut slots = [None; SLOTS];
-        for fact in Fact::all() {
-            if let Some((name, _)) = fact.info().attribute
-                && slots[slot(name.as_bytes(), seed)].replace((name, fact)).is_some()
-            {
-                return None;
-            }
-        }
-        Some((seed, slots))
-    };
-    // The multiplier of PCG and its multiples; one of the first hundred fits, else a
-    // test would tell.
-    let seeds = (1_u64..10_000).map(|number| number.wrapping_mul(0x5851_f42d_4c95_7f2d) | 1);
-    seeds.into_iter().find_map(filled).unwrap_or((0, [None; SLOTS]))
-});
-
-type Slots = [Option<(&'static str, Fact)>; SLOTS];
-
-const SLOTS: usize = 256;
-
-/// A number below [`SLOTS`], from the length and three pairs of bytes.
-fn slot(name: &[u8], seed: u64) -> usize {
-    let pair = |at: usize| match name.get(at..at + 2) {
-        Some([one, other]) => u64::from(*one) | u64::from(*other) << 8,
-        _ => 0,
-    };
-    let ends = pair(0) | pair(name.len().saturating_sub(2)) << 16;
-    let mixed = ends | pair(name.len() / 2) << 32 | (name.len() as u64) << 48;
-    (mixed.wrapping_mul(seed) >> 56) as usize
 }
 
 /// The reference page of facts.
