@@ -263,7 +263,10 @@ impl Facts {
 
     /// The same, to be followed by [`fold`](Self::fold).
     fn put(&mut self, fact: Fact, value: &str) {
-        let value = value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or_default();
+        let value = match value.len() {
+            ..=MAX_VALUE_BYTES => value,
+            _ => value.get(..value.floor_char_boundary(MAX_VALUE_BYTES)).unwrap_or_default(),
+        };
         let offset = |at: usize| u32::try_from(at).unwrap_or(UNKNOWN.start);
         let span = Span { start: offset(self.text.len()), len: offset(value.len()) };
         self.text.push_str(value);
@@ -280,11 +283,16 @@ impl Facts {
     fn fold(&mut self) {
         let done = self.folded.len();
         let new = self.text.get(done..).unwrap_or_default();
-        if done > 0 || has_uppercase(new) {
-            self.folded.push_str(new);
-            if let Some(copy) = self.folded.get_mut(done..) {
-                copy.make_ascii_lowercase();
+        if done == 0 {
+            if !has_uppercase(new) {
+                return;
             }
+            // What is set later has room as well.
+            self.folded.reserve(self.text.capacity());
+        }
+        self.folded.push_str(new);
+        if let Some(copy) = self.folded.get_mut(done..) {
+            copy.make_ascii_lowercase();
         }
     }
 
@@ -376,9 +384,10 @@ impl Facts {
     }
 }
 
-/// Without an early end, so that it is done in steps of many bytes.
+/// Without an early end within a part, so that it is done in steps of many bytes.
 fn has_uppercase(text: &str) -> bool {
-    text.bytes().fold(false, |found, byte| found | byte.is_ascii_uppercase())
+    let mut parts = text.as_bytes().chunks(64);
+    parts.any(|part| part.iter().fold(false, |found, byte| found | byte.is_ascii_uppercase()))
 }
 
 /// An address as Postfix writes it, or as its macros do (`IPv6:…`).
