@@ -1,7 +1,7 @@
 //! One decision as it is written down: who asked, what was decided, by which
 //! rule and why. The log shows it; `explain` and whoever reads JSON get the same.
 
-use crate::journal::quote;
+use crate::journal::push_quoted;
 use serde::Serialize;
 
 /// What a decision was about.
@@ -90,7 +90,7 @@ impl Decision<'_> {
         line.push_str(about);
         line.push(' ');
         line.push_str(self.ruling.verdict);
-        put(line, " id=", self.id);
+        put_plain(line, " id=", self.id);
         put(line, " queue_id=", self.queue_id);
         put(line, " rule=", self.ruling.rule.as_deref().unwrap_or_default());
         put(line, " because=", &self.ruling.because);
@@ -125,7 +125,7 @@ impl Decision<'_> {
         if self.score != 0.0 {
             put(line, " score=", &crate::checks::show_score(self.score));
         }
-        put(line, " seen_by=", self.seen_by);
+        put_plain(line, " seen_by=", self.seen_by);
     }
 }
 
@@ -133,7 +133,15 @@ impl Decision<'_> {
 fn put(line: &mut String, head: &str, value: &str) {
     if !value.is_empty() {
         line.push_str(head);
-        line.push_str(&quote(value));
+        push_quoted(line, value);
+    }
+}
+
+/// The same for what we chose ourselves, and needs no quotes.
+fn put_plain(line: &mut String, head: &str, value: &str) {
+    if !value.is_empty() {
+        line.push_str(head);
+        line.push_str(value);
     }
 }
 

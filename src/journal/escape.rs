@@ -15,16 +15,29 @@ pub fn quote(value: &str) -> Cow<'_, str> {
         return Cow::Borrowed(value);
     }
     let mut quoted = String::with_capacity(value.len() + 8);
-    quoted.push('"');
+    push_in_quotes(&mut quoted, value);
+    Cow::Owned(quoted)
+}
+
+/// Appends what [`quote`] makes of a value.
+pub fn push_quoted(line: &mut String, value: &str) {
+    if is_word(value) {
+        line.push_str(value);
+    } else {
+        push_in_quotes(line, value);
+    }
+}
+
+fn push_in_quotes(line: &mut String, value: &str) {
+    line.push('"');
     for c in value.chars() {
         match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            c => push_visible(&mut quoted, c),
+            '"' => line.push_str("\\\""),
+            '\\' => line.push_str("\\\\"),
+            c => push_visible(line, c),
         }
     }
-    quoted.push('"');
-    Cow::Owned(quoted)
+    line.push('"');
 }
 
 /// Appends ` key=value`; `key` is ours.
@@ -35,7 +48,7 @@ pub fn field(line: &mut String, key: &str, value: &str) {
     }
     line.push_str(key);
     line.push('=');
-    line.push_str(&quote(value));
+    push_quoted(line, value);
 }
 
 /// A whole line that is already put together: whatever would end or bend it is
@@ -73,26 +86,31 @@ impl Formatter for Visible {
 }
 
 fn is_word(value: &str) -> bool {
-    // Nearly every value is short and ASCII.
-    if value.bytes().all(|byte| BARE[usize::from(byte)]) {
+    // Nearly every value is ASCII. A longer one is looked at in steps, without an early end
+    // within one, the last of which may begin within the one before.
+    let bytes = value.as_bytes();
+    let (steps, _) = bytes.as_chunks::<16>();
+    let bare = match bytes.last_chunk() {
+        Some(last) => steps.iter().chain([last]).all(are_bare),
+        None => bytes.iter().all(|byte| is_bare(*byte)),
+    };
+    if bare {
         return !value.is_empty();
     }
     value.chars().all(|c| match u8::try_from(c) {
-        Ok(byte) if byte.is_ascii() => BARE[usize::from(byte)],
+        Ok(byte) if byte.is_ascii() => is_bare(byte),
         _ => c.is_alphanumeric(),
     })
 }
 
-/// The bytes that need no quotes.
-static BARE: [bool; 256] = {
-    let mut bare = [false; 256];
-    let mut byte = 0x21;
-    while byte < 0x7f {
-        bare[byte] = !matches!(byte as u8, b'"' | b'\\' | b'=');
-        byte += 1;
-    }
-    bare
-};
+fn are_bare(step: &[u8; 16]) -> bool {
+    step.iter().fold(true, |bare, byte| bare & is_bare(*byte))
+}
+
+/// Whether a byte needs no quotes.
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_graphic() & (byte != b'"') & (byte != b'\\') & (byte != b'=')
+}
 
 /// Control characters, line ends, and what is invisible or turns the direction
 /// of text: with it a log line can be made to read as another one.

@@ -8,6 +8,7 @@ mod escape;
 mod output;
 
 pub use escape::field;
+pub use escape::push_quoted;
 pub use escape::quote;
 
 use crate::config::Log;
