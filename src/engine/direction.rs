@@ -8,7 +8,7 @@ use crate::values::query;
 /// The direction of mail that came over the network: outbound from those who
 /// logged in and from local.networks, else inbound.
 pub fn usual_direction(facts: &Facts, lists: &Registry) -> &'static str {
-    let ours = lists.get("local.networks").ok();
+    let ours = lists.local_networks();
     let client = query(facts, Fact::ClientAddress);
     let is_ours = ours.zip(client).is_some_and(|(list, client)| list.contains(&client));
     if is_ours || facts.is_known(Fact::SaslUsername) { "outbound" } else { "inbound" }

@@ -40,10 +40,15 @@ use crate::near::did_you_mean;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What `local.networks` of gatepost.yaml becomes.
+const LOCAL_NETWORKS: &str = "local.networks";
+
 /// The lists of a policy by name.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     lists: BTreeMap<String, Arc<List>>,
+    /// Also among the others.
+    local_networks: Option<Arc<List>>,
 }
 
 impl Registry {
@@ -52,8 +57,16 @@ impl Registry {
         if self.lists.contains_key(list.name()) {
             return false;
         }
+        if list.name() == LOCAL_NETWORKS {
+            self.local_networks = Some(Arc::clone(&list));
+        }
         self.lists.insert(list.name().to_owned(), list);
         true
+    }
+
+    /// The one that every mail is compared with.
+    pub fn local_networks(&self) -> Option<&Arc<List>> {
+        self.local_networks.as_ref()
     }
 
     /// The list, or a message that names the one probably meant.
