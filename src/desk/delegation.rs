@@ -126,7 +126,7 @@ impl Desk {
             if let Some(accepted) = accepted.filter(|count| *count < transaction.recipients.len()) {
                 self.settle_count(recall, accepted).await;
             }
-            facts.recipients.clone_from(&transaction.recipients);
+            facts.recipients = transaction.recipients.to_vec();
             // It names one recipient only if there is but one.
             facts.unset(Fact::Recipient);
             facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);

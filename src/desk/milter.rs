@@ -332,7 +332,7 @@ impl MilterSession {
             facts.complete_from(asked);
         }
         facts.unset(Fact::Recipient);
-        facts.recipients.clone_from(&transaction.recipients);
+        facts.recipients = transaction.recipients.to_vec();
         facts.set_number(Fact::RecipientCount, transaction.recipients.len() as u64);
         facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
         let message = self.message.take().map(finished);

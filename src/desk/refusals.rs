@@ -181,7 +181,7 @@ impl Desk {
         let mut facts = transaction.seen(milter.as_deref(), connection.as_deref());
         self.set_moment(&mut facts);
         facts.unset(Fact::Recipient);
-        facts.recipients.clone_from(&transaction.recipients);
+        facts.recipients = transaction.recipients.to_vec();
         let policy = &transaction.active.policy;
         let (count, happened) = (Count::Probes, [Happened::ByOthers; 2]);
         let event = Event {

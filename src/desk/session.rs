@@ -12,6 +12,7 @@ use crate::facts::Facts;
 use crate::facts::Stage;
 use crate::reply::PolicyAction;
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::Weak;
@@ -53,6 +54,9 @@ impl Session {
     }
 }
 
+/// Most mails have one.
+pub(super) type Recipients = SmallVec<[String; 1]>;
+
 /// One MAIL and all that follows.
 #[derive(Debug)]
 pub(super) struct Transaction {
@@ -65,11 +69,11 @@ pub(super) struct Transaction {
     pub by_milter: bool,
     /// As the last policy request had them.
     pub facts: Option<Arc<Facts>>,
-    answers: Vec<Answer>,
+    answers: SmallVec<[Answer; 1]>,
     /// Of requests; random, since clients choose what is in them.
     hasher: RandomState,
     /// Accepted by us, in the order of `recall.recipients`.
-    pub recipients: Vec<String>,
+    pub recipients: Recipients,
     /// Refused, by whomever.
     pub refused: Vec<String>,
     /// Of these, what limits have counted.
@@ -115,9 +119,9 @@ impl Transaction {
             by_policy: false,
             by_milter: false,
             facts: None,
-            answers: Vec::new(),
+            answers: SmallVec::new(),
             hasher: RandomState::default(),
-            recipients: Vec::new(),
+            recipients: Recipients::new(),
             refused: Vec::new(),
             counted: Counted::default(),
             had_data: false,
