@@ -232,14 +232,10 @@ impl Desk {
     /// process, counted on, in base 32.
     fn next_id(&self) -> String {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let mut number = self.ids.fetch_add(1, Ordering::Relaxed);
-        let mut id = Vec::with_capacity(11);
-        while number > 0 {
-            id.push(DIGITS[(number % 32) as usize]);
-            number /= 32;
-        }
-        id.reverse();
-        String::from_utf8(id).unwrap_or_default()
+        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+        let digits = (u64::BITS - number.leading_zeros()).div_ceil(5);
+        let digit = |place: u32| char::from(DIGITS[(number >> (place * 5)) as usize % 32]);
+        (0..digits).rev().map(digit).collect()
     }
 
     /// The time of the request. Looking up a time zone costs as much as a rule, so

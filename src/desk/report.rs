@@ -62,7 +62,8 @@ pub(super) fn metric_stage(stage: Stage) -> metrics::Stage {
 /// What happens, and what would happen if that is something else.
 pub(super) fn ruling(policy: &Policy, decided: &Decided) -> (Ruling, Option<Ruling>) {
     let now = ruling_of(policy, &decided.verdict, &decided.because);
-    let would = decided.would.as_ref().map(|would| ruling_of(policy, would, &decided.would_because));
+    let would = decided.would.as_ref().filter(|would| would.rule().is_some());
+    let would = would.map(|would| ruling_of(policy, would, &decided.would_because));
     let would =
         would.filter(|would| !would.is_plain() && (would.verdict, &would.rule) != (now.verdict, &now.rule));
     (now, would)

@@ -165,6 +165,7 @@ impl Sessions {
         let hash = self.hasher.hash_one(&key);
         let mut shard = self.shard(hash).lock();
         let Shard { young, old, .. } = &mut *shard;
+        let mut gone = Vec::new();
         if only_first {
             let find = |generation: &HashTable<(Key, Handle)>| {
                 generation.find(hash, |(known, _)| known.meets(&key)).map(|(_, session)| Arc::clone(session))
@@ -172,9 +173,10 @@ impl Sessions {
             if let Some(known) = find(young).or_else(|| find(old)) {
                 return Err(known);
             }
+        } else {
+            let before = [old, young].into_iter().filter_map(|generation| take(generation, hash, &key));
+            gone.extend(before.map(|(_, session)| session));
         }
-        let before = [old, young].into_iter().filter_map(|generation| take(generation, hash, &key));
-        let mut gone: Vec<_> = before.map(|(_, session)| session).collect();
         self.insert(&mut shard, hash, (key, session));
         if shard.young.len() > CAPACITY / SHARDS / 2 {
             let pushed_out = shard.turn();

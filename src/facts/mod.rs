@@ -31,6 +31,7 @@ use crate::message::Message;
 use crate::names::Mailbox;
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// The null sender as it is written in rules, logs and replies.
@@ -392,9 +393,33 @@ fn has_uppercase(text: &str) -> bool {
 
 /// An address as Postfix writes it, or as its macros do (`IPv6:…`).
 pub fn parse_ip(text: &str) -> Option<IpAddr> {
+    if let Some(usual) = parse_dotted(text) {
+        return Some(IpAddr::V4(usual));
+    }
     let bare = text.strip_prefix("IPv6:").or_else(|| text.strip_prefix("ipv6:")).unwrap_or(text);
     let address: IpAddr = bare.parse().ok()?;
     Some(address.to_canonical())
+}
+
+/// Four numbers without leading zeros, as nearly every address is: the parser of the
+/// standard library takes three times as long. None: it shall have a look.
+fn parse_dotted(text: &str) -> Option<Ipv4Addr> {
+    let mut octets = [0; 4];
+    let mut parts = octets.iter_mut();
+    let mut octet: Option<u8> = None;
+    for byte in text.bytes() {
+        octet = match (byte, octet) {
+            (b'0'..=b'9', None) => Some(byte - b'0'),
+            (b'0'..=b'9', Some(1..)) => Some(octet?.checked_mul(10)?.checked_add(byte - b'0')?),
+            (b'.', Some(whole)) => {
+                *parts.next()? = whole;
+                None
+            }
+            _ => return None,
+        };
+    }
+    *parts.next()? = octet?;
+    parts.next().is_none().then(|| octets.into())
 }
 
 /// A greeting's name as Postfix keeps it: what could be taken for syntax becomes
@@ -443,6 +468,31 @@ mod tests {
         assert_eq!(facts.text(Fact::ClientFamily), Some("ipv6"));
         facts.unset(Fact::ClientAddress);
         assert_eq!((facts.ip(Fact::Client), facts.text(Fact::ClientFamily)), (None, None));
+    }
+
+    #[test]
+    fn an_address_is_what_the_standard_library_says_it_is() {
+        for text in [
+            "192.0.2.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "256.0.0.1",
+            "1.2.3.1000",
+            "01.2.3.4",
+            "1.2.3.00",
+            "1.2.3",
+            "1.2.3.4.5",
+            "1.2.3.4.",
+            ".1.2.3.4",
+            "1..2.3",
+            "1.2.3.4 ",
+            "",
+            "2001:db8::1",
+            "unknown",
+        ] {
+            assert_eq!(parse_ip(text), text.parse().ok(), "{text}");
+        }
+        assert_eq!(parse_dotted("192.0.2.1"), Some(Ipv4Addr::new(192, 0, 2, 1)));
     }
 
     #[test]
