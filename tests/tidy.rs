@@ -75,7 +75,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "metrics", "names", "policy", "reply", "state", "values", "verdict", "yaml",
         ],
     ),
-    ("wire", &["names", "reply"]),
+    ("wire", &["facts", "names", "reply"]),
     ("listen", &["config", "desk", "facts", "metrics", "reply", "wire"]),
     (
         "cli",

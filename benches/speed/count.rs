@@ -106,7 +106,7 @@ pub async fn decide(requests: u64) -> io::Result<u64> {
         decoder.space()[..request.len()].copy_from_slice(request);
         decoder.filled(request.len());
         if let Decoded::Request(request, _) = decoder.decode() {
-            let action = desk.delegation(&peer, request.attributes()).await;
+            let action = desk.delegation(&peer, request.values()).await;
             others += u64::from(action != PolicyAction::Dunno);
             answer.clear();
             action.write_to(&mut answer);

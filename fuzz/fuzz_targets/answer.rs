@@ -64,7 +64,7 @@ fuzz_target!(|bytes: &[u8]| {
                 Decoded::Broken(_) => return,
                 Decoded::More => break,
                 Decoded::Request(request, _) => {
-                    let action = ROOM.wait(ROOM.desk.delegation(&peer, request.attributes()));
+                    let action = ROOM.wait(ROOM.desk.delegation(&peer, request.values()));
                     let mut answer = Vec::new();
                     action.write_to(&mut answer);
                     check(&answer);

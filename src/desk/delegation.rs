@@ -19,9 +19,9 @@ use crate::decision::About;
 use crate::decision::Ruling;
 use crate::engine::Outcome;
 use crate::engine::usual_direction;
-use crate::facts::Attribute;
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::Name;
 use crate::facts::Stage;
 use crate::metrics;
 use crate::metrics::Interface;
@@ -60,10 +60,11 @@ impl Desk {
     pub async fn delegation<'a>(
         &self,
         peer: &Peer,
-        attributes: impl Iterator<Item = Attribute<'a>> + Clone,
+        attributes: impl Iterator<Item = (impl Into<Name>, &'a str)> + Clone,
     ) -> PolicyAction {
         let began = Instant::now();
-        let state = attributes.clone().find(|(name, _)| *name == "protocol_state");
+        let attributes = attributes.map(|(name, value)| (name.into(), value));
+        let state = attributes.clone().find(|(name, _)| *name == Name::ProtocolState);
         let occasion = Occasion::of(state.map_or("", |(_, state)| state));
         let (stage, action) = match occasion {
             Occasion::Aside => (metrics::Stage::Other, PolicyAction::Dunno),
@@ -81,7 +82,7 @@ impl Desk {
     async fn request<'a>(
         &self,
         peer: &Peer,
-        attributes: impl Iterator<Item = Attribute<'a>>,
+        attributes: impl Iterator<Item = (Name, &'a str)>,
         stage: Stage,
         anew: bool,
     ) -> PolicyAction {

@@ -16,25 +16,50 @@ use super::kept_helo;
 /// A name and its value, as they stand in a request.
 pub type Attribute<'a> = (&'a str, &'a str);
 
+/// What the name of an attribute says.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Name {
+    Of(Fact),
+    Other,
+    ProtocolState,
+}
+
+impl From<&str> for Name {
+    fn from(name: &str) -> Self {
+        match Fact::of_attribute(name) {
+            Some(fact) => Self::Of(fact),
+            None if name == "protocol_state" => Self::ProtocolState,
+            None => Self::Other,
+        }
+    }
+}
+
 impl Facts {
     /// Reads the attributes of a request at the stage it was made. Names that
     /// we do not know are left aside, as the protocol demands; of a name that
     /// is given twice the first counts.
-    pub fn from_attributes<'a>(attributes: impl IntoIterator<Item = Attribute<'a>>, stage: Stage) -> Self {
+    pub fn from_attributes<'a>(
+        attributes: impl IntoIterator<Item = (impl Into<Name>, &'a str)>,
+        stage: Stage,
+    ) -> Self {
         let mut facts = Self::default();
         let mut is_ehlo = false;
         for (name, value) in attributes {
-            is_ehlo |= stage == Stage::Helo && (name, value) == ("protocol_state", "EHLO");
-            if value.is_empty() {
-                if name == "sender" && stage >= Stage::Mail && !facts.has_text(Fact::Sender) {
-                    facts.put(Fact::Sender, NULL_SENDER);
+            let fact = match name.into() {
+                Name::Of(fact) => fact,
+                Name::Other => continue,
+                Name::ProtocolState => {
+                    is_ehlo |= value == "EHLO";
+                    continue;
                 }
+            };
+            if facts.has_text(fact) {
                 continue;
             }
-            if let Some(fact) = Fact::of_attribute(name)
-                && !facts.has_text(fact)
-            {
+            if !value.is_empty() {
                 facts.put_attribute(fact, value, stage);
+            } else if fact == Fact::Sender && stage >= Stage::Mail {
+                facts.put(Fact::Sender, NULL_SENDER);
             }
         }
         if stage == Stage::Helo {

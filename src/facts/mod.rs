@@ -10,6 +10,7 @@ mod milter;
 mod table;
 
 pub use delegation::Attribute;
+pub use delegation::Name;
 pub use known::Known;
 pub use known::Listed;
 pub use known::Marks;

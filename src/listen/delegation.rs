@@ -102,7 +102,7 @@ impl Conversation {
     /// None if nobody waits for the answer any more.
     async fn decide(&self, stream: &Stream, request: &Request<'_>) -> Option<PolicyAction> {
         // It is large, and made where it stays.
-        let decision = pin!(self.service.desk.delegation(&self.peer, request.attributes()));
+        let decision = pin!(self.service.desk.delegation(&self.peer, request.values()));
         let mut decision = pin!(caught(decision));
         // Most decisions are ready at once, and need neither timer nor watch.
         let first = std::future::poll_fn(|cx| Poll::Ready(decision.as_mut().poll(cx))).await;

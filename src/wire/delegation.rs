@@ -7,6 +7,7 @@
 //! [`MAX_REQUEST_BYTES`], [`MAX_ATTRIBUTE_BYTES`] and [`MAX_ATTRIBUTES`]; the
 //! worst a stranger can do is to fill one buffer of that size a connection.
 
+use crate::facts::Name;
 use memchr::memchr;
 use std::fmt;
 
@@ -30,6 +31,8 @@ const POLICY_REQUEST: &str = "smtpd_access_policy";
 pub struct Request<'a> {
     text: &'a str,
     spans: &'a [Span],
+    /// Of as many as are known already.
+    names: &'a [Name],
 }
 
 impl<'a> Request<'a> {
@@ -37,8 +40,23 @@ impl<'a> Request<'a> {
     /// several with one name only the first is here, as Postfix's own reader would
     /// have it.
     pub fn attributes(self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
-        let part = |from, to| self.text.get(from..to).unwrap_or_default();
-        self.spans.iter().map(move |span| (part(span.start, span.equals), part(span.equals + 1, span.end)))
+        self.spans.iter().map(move |span| (self.name(span), self.value(span)))
+    }
+
+    /// The same with what each name says, which is found out when names are new.
+    pub fn values(self) -> impl Iterator<Item = (Name, &'a str)> + Clone {
+        self.spans.iter().enumerate().map(move |(number, span)| {
+            let known = self.names.get(number).copied();
+            (known.unwrap_or_else(|| self.name(span).into()), self.value(span))
+        })
+    }
+
+    fn name(self, span: &Span) -> &'a str {
+        self.text.get(span.start..span.equals).unwrap_or_default()
+    }
+
+    fn value(self, span: &Span) -> &'a str {
+        self.text.get(span.equals + 1..span.end).unwrap_or_default()
     }
 }
 
@@ -355,7 +373,8 @@ impl Decoder {
             oddities.insert(Oddity::Nul);
         }
         // Lines that were left out would be out of step.
-        if !self.follows && self.lines == self.spans.len() {
+        let in_step = self.lines == self.spans.len();
+        if !self.follows && in_step {
             self.layout = Layout::of(self.spans.iter().map(|span| span.name(bytes)));
         }
         let text = match str::from_utf8(bytes) {
@@ -365,7 +384,8 @@ impl Decoder {
                 &self.repaired
             }
         };
-        let request = Request { text, spans: &self.spans };
+        let names = if in_step { self.layout.meanings.as_slice() } else { Default::default() };
+        let request = Request { text, spans: &self.spans, names };
         if !request.attributes().any(|attribute| attribute == ("request", POLICY_REQUEST)) {
             oddities.insert(Oddity::NoRequest);
         }
@@ -466,6 +486,7 @@ fn repair(bytes: &[u8], spans: &mut [Span], text: &mut String) {
 struct Layout {
     names: Vec<u8>,
     ends: Vec<usize>,
+    meanings: Vec<Name>,
 }
 
 /// Names of a request that are kept: Postfix's, not what somebody made to fill memory.
@@ -482,6 +503,7 @@ impl Layout {
             layout.names.extend_from_slice(name);
             layout.names.push(b'=');
             layout.ends.push(layout.names.len());
+            layout.meanings.push(str::from_utf8(name).map_or(Name::Other, Name::from));
             if layout.names.len() > MAX_LAYOUT_BYTES {
                 return Self::default();
             }
