@@ -7,6 +7,7 @@
 //! [`MAX_REQUEST_BYTES`], [`MAX_ATTRIBUTE_BYTES`] and [`MAX_ATTRIBUTES`]; the
 //! worst a stranger can do is to fill one buffer of that size a connection.
 
+use crate::facts::Attribute;
 use crate::facts::Name;
 use memchr::memchr;
 use std::fmt;
@@ -31,7 +32,7 @@ const POLICY_REQUEST: &str = "smtpd_access_policy";
 pub struct Request<'a> {
     text: &'a str,
     spans: &'a [Span],
-    /// Of as many as are known already.
+    /// What the names of the first spans say, as far as that is known already.
     names: &'a [Name],
 }
 
@@ -39,7 +40,7 @@ impl<'a> Request<'a> {
     /// Names and values in the order sent, what is no UTF-8 replaced by `U+FFFD`; of
     /// several with one name only the first is here, as Postfix's own reader would
     /// have it.
-    pub fn attributes(self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone {
+    pub fn attributes(self) -> impl Iterator<Item = Attribute<'a>> + Clone {
         self.spans.iter().map(move |span| (self.name(span), self.value(span)))
     }
 
@@ -486,6 +487,7 @@ fn repair(bytes: &[u8], spans: &mut [Span], text: &mut String) {
 struct Layout {
     names: Vec<u8>,
     ends: Vec<usize>,
+    /// What each of them says.
     meanings: Vec<Name>,
 }
 
