@@ -51,6 +51,7 @@ use crate::state::Remembered;
 use crate::values::Loader;
 use crate::yaml::Entry;
 use crate::yaml::Node;
+use ipnet::IpNet;
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,7 +192,7 @@ pub struct Question {
     pub level: u8,
     pub key: String,
     /// A wider key to share when the table is full.
-    pub coarse: Option<String>,
+    pub coarse: Option<IpNet>,
     pub limits: Arc<crate::state::Limits>,
     pub n: u64,
     pub count: Count,

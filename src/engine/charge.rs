@@ -4,6 +4,7 @@
 
 use super::Answers;
 use super::Ask;
+use super::Few;
 use super::Recall;
 use super::Store;
 use super::answer;
@@ -65,32 +66,27 @@ pub(super) async fn at_once(
         }
     }
     // Events are none of this mail's.
-    let questions: Vec<_> = questions.into_iter().filter(|(_, asked)| !asked.count.is_event()).collect();
+    let of_mail = |(_, question): &&(u32, Question)| !question.count.is_event();
     let used_up = |(_, question): &(u32, Question)| matches!(recall.answered_before(question), Some(Answered::Said(answer)) if !answer.allowed);
-    if questions.iter().any(used_up) {
-        answer(questions, recall, answers, store).await;
+    if questions.iter().filter(of_mail).any(used_up) {
+        answer(questions.into_iter().filter(|asked| of_mail(&asked)).collect(), recall, answers, store).await;
         return false;
     }
-    // What was charged for this mail before is answered as it was then.
-    let is_new = |(_, question): &(u32, Question)| recall.answered_before(question).is_none();
-    let (open, before) = match recall.charged.is_empty() {
-        true => (questions, Vec::new()),
-        false => questions.into_iter().partition(is_new),
-    };
-    for (rule, question) in before {
+    let mut open = Vec::with_capacity(questions.len());
+    for (rule, question) in questions.into_iter().filter(|asked| of_mail(&asked)) {
+        // What was charged for this mail before is answered as it was then.
         if let Some(answer) = recall.answered_before(&question).cloned() {
             answers.set(rule, question, answer);
+            continue;
         }
+        let counts_attempts = counts_attempts(ask, rule);
+        open.push(Due { rule, question, answer: Answered::Unknown, must_fit: true, counts_attempts });
     }
     if open.is_empty() {
         return true;
     }
     // A limit that lets through is asked no more.
-    let due = open.into_iter().map(|(rule, question)| {
-        let counts_attempts = counts_attempts(ask, rule);
-        Due { rule, question, answer: Answered::Unknown, must_fit: true, counts_attempts }
-    });
-    charge_due(due.collect(), ask, recall, answers, store).await.unwrap_or_else(|away| {
+    charge_due(open, ask, recall, answers, store).await.unwrap_or_else(|away| {
         away.into_iter().for_each(|due| answers.set(due.rule, due.question, due.answer));
         false
     })
@@ -105,7 +101,7 @@ async fn charge_due(
     answers: &mut Answers,
     store: Store<'_>,
 ) -> Result<bool, Vec<Due>> {
-    let batch: Vec<_> = due.iter().map(|due| due.in_batch(recall)).collect();
+    let batch: Few<_> = due.iter().map(|due| due.in_batch(recall)).collect();
     let taken = take(&batch, due.iter().all(Due::is_final), store).await;
     drop(batch);
     let Some(Reserved { answers: said, holds }) = taken else {

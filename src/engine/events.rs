@@ -7,6 +7,7 @@
 use super::Answers;
 use super::Ask;
 use super::Decided;
+use super::Few;
 use super::Recall;
 use super::Store;
 use super::World;
@@ -155,10 +156,9 @@ pub async fn count_event(event: &Event<'_>, recall: &Recall, store: Store<'_>) {
 /// and a limit that lets through is as if it had not been asked. None: nobody could say.
 pub(super) async fn are_few(questions: &[(u32, Question)], store: Store<'_>) -> Option<bool> {
     let events = questions.iter().filter(|(_, question)| question.count.is_event());
-    let batch: Vec<_> = events.map(|(_, question)| in_store(question)).collect();
+    let batch: Few<_> = events.map(|(_, question)| in_store(question)).collect();
     if batch.is_empty() {
         return Some(true);
     }
-    let said = within(store.deadline, store.state.peek(&batch, store.now)).await?;
-    Some(said.iter().all(|answer| answer.is_some_and(|answer| answer.allowed)))
+    within(store.deadline, store.state.have_room(&batch, store.now)).await
 }

@@ -56,6 +56,7 @@ use charge::due;
 use memo::Asked;
 use memo::Once;
 use settle::Held;
+use smallvec::SmallVec;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -258,6 +259,9 @@ pub struct Hit {
     pub action: &'static str,
 }
 
+/// So many questions of a request, mostly.
+type Few<T> = SmallVec<[T; 4]>;
+
 /// How often a decision is made anew because others took the tokens meanwhile,
 /// or an answer led to a further question. Rules with limits are few.
 const MAX_ROUNDS: usize = 16;
@@ -426,7 +430,7 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
     crate::state::Question {
         bucket: question.bucket,
         key: &question.key,
-        coarse: question.coarse.as_deref(),
+        coarse: question.coarse,
         limits: &question.limits,
         n: question.n,
         counted: 0,

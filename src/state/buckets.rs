@@ -107,20 +107,33 @@ impl Table {
     }
 
     pub(super) fn peek(&self, question: &Question<'_>, now: Nanos) -> Answer {
-        let weigh = |slot: Option<&Slot>| match slot {
+        self.look_for(question, now, |slot| match slot {
             Some(slot) => slot.uses.weigh(question.limits, question.n, slot.held, now),
             None => Uses::none(question.limits).weigh(question.limits, question.n, 0, now),
-        };
+        })
+    }
+
+    /// As [`peek`](Self::peek), but says no more than whether it is allowed: of most
+    /// strangers nothing is kept.
+    pub(super) fn has_room(&self, question: &Question<'_>, now: Nanos) -> bool {
+        self.look_for(question, now, |slot| match slot {
+            Some(slot) => slot.uses.weigh(question.limits, question.n, slot.held, now).allowed,
+            None => question.limits.fit_unused(question.n),
+        })
+    }
+
+    /// Shows where a question would be counted, if there is such a place.
+    fn look_for<T>(&self, question: &Question<'_>, now: Nanos, see: impl FnOnce(Option<&Slot>) -> T) -> T {
         let (number, key) = self.locate(question);
         let mut shard = self.shards[number].lock();
         let found = shard.find(key);
         if found.is_some() || shard.has_room(&[], now) {
-            return weigh(found.and_then(|at| shard.get(at)));
+            return see(found.and_then(|at| shard.get(at)));
         }
         self.coarse_answers.fetch_add(1, Ordering::Relaxed);
         let mut coarse = self.coarse.lock();
         let found = coarse.find_shared(question, now);
-        weigh(found.and_then(|at| coarse.get(at)))
+        see(found.and_then(|at| coarse.get(at)))
     }
 
     pub(super) fn admit(&self, questions: &[Question<'_>], now: Nanos) -> Answers {
@@ -154,11 +167,31 @@ impl Table {
 
     /// As [`admit`](Self::admit), but only promises; beside each answer what it was.
     pub(super) fn reserve(&self, questions: &[Question<'_>], now: Nanos) -> (Answers, Few<Option<Part>>) {
+        if let [question] = questions
+            && let Some((answer, part)) = self.reserve_one(question, now)
+        {
+            return (SmallVec::from_buf([answer]), std::iter::once(part).collect());
+        }
         let mut locked = self.lock(questions);
         let batch = locked.settle(questions, now);
         let (answers, fit) = locked.weigh(&batch, now);
         let parts = if fit { locked.hold(&batch, now) } else { questions.iter().map(|_| None).collect() };
         (answers, parts)
+    }
+
+    /// As [`admit_one`](Self::admit_one).
+    fn reserve_one(&self, question: &Question<'_>, now: Nanos) -> Option<(Answer, Option<Part>)> {
+        let (number, key) = self.locate(question);
+        let mut shard = self.shards[number].lock();
+        let at = shard.find(key).or_else(|| shard.make(key, question.limits, &[], now))?;
+        let slot = shard.get(at)?;
+        let answer = slot.uses.weigh(question.limits, question.n, slot.held, now);
+        if !answer.allowed && question.must_fit {
+            return Some((answer, None));
+        }
+        let n = question.n.saturating_sub(question.counted);
+        let part = shard.get_mut(at)?.hold(Place::Own(number, at), question.limits, n, now);
+        Some((answer, part))
     }
 
     /// Charges what was promised, however much is left.
@@ -209,6 +242,16 @@ impl Table {
         if let Some(slot) = shard.map(Mutex::lock).as_mut().and_then(|shard| shard.get_mut(at)) {
             work(slot);
         }
+    }
+}
+
+impl Slot {
+    /// Promises `n`, which are counted in this place.
+    fn hold(&mut self, place: Place, limits: &Limits, n: u64, now: Nanos) -> Option<Part> {
+        let n = n.min(u64::MAX - self.held);
+        self.uses.expect(limits, now);
+        self.held += n;
+        (n > 0).then(|| Part { place, limits: limits.clone(), n, since: now })
     }
 }
 
@@ -293,11 +336,7 @@ impl Locked<'_> {
     fn hold(&mut self, batch: &Batch<'_>, now: Nanos) -> Few<Option<Part>> {
         let mut hold = |at| {
             let (place, limits, n) = batch.due(at)?;
-            let slot = self.slot(place)?;
-            let n = n.min(u64::MAX - slot.held);
-            slot.uses.expect(&limits, now);
-            slot.held += n;
-            (n > 0).then_some(Part { place, limits: limits.into_owned(), n, since: now })
+            self.slot(place)?.hold(place, &limits, n, now)
         };
         (0..batch.questions.len()).map(&mut hold).collect()
     }
@@ -547,7 +586,7 @@ mod tests {
     fn what_is_held_of_a_network_counts_there() {
         let (table, limits) = (Table::new(1), limits("3/1h"));
         assert!(admitted(&table, &[ask("full", &limits, 3)], NOW));
-        let from = |key, n| Question { coarse: Some("192.0.2.0/24"), ..ask(key, &limits, n) };
+        let from = |key, n| Question { coarse: "192.0.2.0/24".parse().ok(), ..ask(key, &limits, n) };
         let (answers, parts) = table.reserve(&[from("a", 1), from("b", 1), from("c", 1)], NOW);
         assert!(answers.iter().all(|answer| answer.allowed));
         assert_eq!(table.peek(&from("d", 1), NOW).used, 4);
@@ -564,7 +603,10 @@ mod tests {
         for at in 0..50 {
             assert!(admitted(&table, &[ask(&format!("full{at}"), &limits, 2)], NOW));
         }
-        let from = |key, coarse| Question { coarse, ..ask(key, &limits, 1) };
+        let from = |key, network: Option<&str>| Question {
+            coarse: network.and_then(|network| network.parse().ok()),
+            ..ask(key, &limits, 1)
+        };
         for (key, coarse, allowed, used) in [
             ("new1", Some("192.0.2.0/24"), true, 1),
             ("new2", Some("192.0.2.0/24"), true, 2),

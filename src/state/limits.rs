@@ -113,6 +113,11 @@ impl Limits {
         self.0.windows.iter().zip(&self.0.cells)
     }
 
+    /// Whether so many fit where nothing is used.
+    pub(super) fn fit_unused(&self, n: u64) -> bool {
+        self.windows().iter().all(|window| n <= window.capacity())
+    }
+
     /// Whether they are few token buckets, none twice: most are.
     pub(super) fn is_plain(&self) -> bool {
         self.0.is_plain

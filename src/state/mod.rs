@@ -82,6 +82,7 @@ use distinct::Distinct;
 use greylist::Greylist;
 use holds::Holds;
 use holds::MAX_HOLDS;
+use ipnet::IpNet;
 use listings::Listings;
 use seed::Secret;
 use smallvec::SmallVec;
@@ -99,7 +100,7 @@ pub struct Question<'a> {
     pub key: &'a str,
     /// The key's network: shared with its other strangers when the table is full
     /// of keys that may not be forgotten.
-    pub coarse: Option<&'a str>,
+    pub coarse: Option<IpNet>,
     pub limits: &'a Limits,
     pub n: u64,
     /// Of these `n` so many have been charged before: they are weighed again, which
@@ -198,6 +199,12 @@ impl State {
     pub async fn peek(&self, questions: &[Question<'_>], now: Nanos) -> Vec<Option<Answer>> {
         self.reached().await;
         questions.iter().map(|question| Some(self.table.peek(question, now))).collect()
+    }
+
+    /// Whether [`admit`](Self::admit) would let through each of them alone; charges nothing.
+    pub async fn have_room(&self, questions: &[Question<'_>], now: Nanos) -> bool {
+        self.reached().await;
+        questions.iter().all(|question| self.table.has_room(question, now))
     }
 
     /// Charges all questions, if every window has room of every one that must fit,

@@ -12,6 +12,7 @@ use super::limits::Limits;
 use super::limits::PLAIN_WINDOWS;
 use super::limits::Window;
 use super::shown::WindowUse;
+use super::tokens;
 use super::weigh;
 use super::weigh::Weighed;
 
@@ -119,7 +120,7 @@ impl Uses {
             Self::Plain(plain) => plain.is_under(limits),
             Self::Mixed(entry) => entry.knows(limits),
         };
-        if !is_known && self.load(now) == 0 {
+        if !is_known && self.is_unused(now) {
             self.charge(limits, 0, now);
         }
     }
@@ -154,6 +155,14 @@ impl Uses {
             }
         }
         Some(Self::Mixed(Box::new(entry)))
+    }
+
+    /// Whether nothing counts against it: most often asked, and told without a division.
+    pub(super) fn is_unused(&self, now: Nanos) -> bool {
+        match self {
+            Self::Plain(plain) => plain.arrivals.iter().all(|arrival| tokens::is_full(*arrival, now)),
+            Self::Mixed(entry) => entry.load(now) == 0,
+        }
     }
 
     /// How near its limits the key is: 0 when nothing is used, [`weigh::LIMITED`] or
@@ -255,6 +264,20 @@ mod tests {
     }
 
     #[test]
+    fn what_fits_where_nothing_is_used_is_what_an_unused_key_allows() {
+        for text in
+            ["7/1m", "7/1m strict", "9/1m burst 3, 20/10m", "5G/1m burst 3G", "3000000K/1s, 7/1h strict"]
+        {
+            let limits: Limits = text.parse().unwrap();
+            let full = limits.windows().iter().map(Window::capacity).min().unwrap();
+            for n in [0, 1, full - 1, full, full + 1, full * 2, u64::MAX] {
+                let allowed = Uses::none(&limits).weigh(&limits, n, 0, NOW).allowed;
+                assert_eq!(limits.fit_unused(n), allowed, "{n} of {text}");
+            }
+        }
+    }
+
+    #[test]
     fn changed_limits_are_kept_in_place_again_once_the_former_are_forgotten() {
         let [old, new]: [Limits; 2] = ["5/1h", "10/1h"].map(|text| text.parse().unwrap());
         let mut uses = Uses::none(&old);
@@ -309,6 +332,7 @@ mod tests {
                     entry.charge(limits.windows(), n, now);
                 }
                 prop_assert_eq!(uses.load(now), entry.load(now));
+                prop_assert_eq!(uses.is_unused(now), entry.load(now) == 0);
             }
         }
     }

@@ -118,7 +118,7 @@ impl Shard {
             }
             return Some(Some(at));
         }
-        if uses.load(now) == 0 {
+        if uses.is_unused(now) {
             return Some(None);
         }
         // There is time to look farther than a request does.
@@ -153,7 +153,8 @@ impl Shard {
 
     /// The place that a question's network shares, if there is one.
     pub(super) fn find_shared(&mut self, question: &Question<'_>, now: Nanos) -> Option<u32> {
-        let found = self.find(KeyRef::coarse(question, &self.hasher));
+        let network = network_text(question);
+        let found = self.find(KeyRef::of(question.bucket, &network, &self.hasher));
         if found.is_some() || self.has_room(&[], now) {
             return found;
         }
@@ -163,7 +164,8 @@ impl Shard {
     /// Finds or makes it. Without room for one more network it is the place of all the
     /// rest: one for each bucket of the policy.
     pub(super) fn share(&mut self, question: &Question<'_>, spare: &[u32], now: Nanos) -> u32 {
-        let key = KeyRef::coarse(question, &self.hasher);
+        let network = network_text(question);
+        let key = KeyRef::of(question.bucket, &network, &self.hasher);
         let network = self.find(key).or_else(|| self.make(key, question.limits, spare, now));
         let rest = KeyRef::rest(question, &self.hasher);
         network.or_else(|| self.find(rest)).unwrap_or_else(|| self.add(rest, Uses::none(question.limits)))
@@ -187,7 +189,7 @@ impl Shard {
             let slot = self.slots.get(self.hand);
             // What is written of it may be more: first that it is not.
             let may_go = !self.slots.changes.has(self.hand) && !spare.contains(&self.hand);
-            if may_go && slot.is_some_and(|slot| slot.load(now) == 0) {
+            if may_go && slot.is_some_and(|slot| slot.is_unused(now)) {
                 self.forget(self.hand);
                 self.expired += 1;
             }
@@ -229,10 +231,6 @@ impl<'a> KeyRef<'a> {
         Self::new(bucket, cut(key), hasher)
     }
 
-    pub(super) fn coarse(question: &Question<'a>, hasher: &RandomState) -> Self {
-        Self::new(question.bucket, cut(question.coarse.unwrap_or("")), hasher)
-    }
-
     /// The key for all the rest of a bucket.
     pub(super) fn rest(question: &Question<'a>, hasher: &RandomState) -> Self {
         Self::new(question.bucket, "", hasher)
@@ -254,6 +252,11 @@ impl<'a> KeyRef<'a> {
     fn mark(&self) -> u32 {
         self.hash as u32
     }
+}
+
+/// As a key: asked for only where there is no room for another.
+fn network_text(question: &Question<'_>) -> String {
+    question.coarse.map(|network| network.to_string()).unwrap_or_default()
 }
 
 fn hash(bucket: u32, text: &[u8], hasher: &RandomState) -> u64 {
@@ -283,11 +286,17 @@ mod tests {
     fn the_networks_that_share_are_bounded_too() {
         let mut shard = Shard::new(2, RandomState::default());
         let limits = "1/1h".parse::<Limits>().unwrap();
-        for (network, counted_under) in [("a", "a"), ("b", "b"), ("c", ""), ("a", "a"), ("d", "")] {
+        for (network, counted_under) in [
+            ("10.1.0.0/16", "10.1.0.0/16"),
+            ("2001:db8:1::/48", "2001:db8:1::/48"),
+            ("10.2.0.0/16", ""),
+            ("10.1.0.0/16", "10.1.0.0/16"),
+            ("10.3.0.0/16", ""),
+        ] {
             let question = Question {
                 bucket: 1,
                 key: "x",
-                coarse: Some(network),
+                coarse: network.parse().ok(),
                 limits: &limits,
                 n: 1,
                 counted: 0,

@@ -134,6 +134,11 @@ impl Slot {
         }
     }
 
+    /// Whether nothing is used of it, or has been promised.
+    pub(super) fn is_unused(&self, now: Nanos) -> bool {
+        self.held == 0 && self.uses.is_unused(now)
+    }
+
     /// As [`Uses::load`]; what has been promised makes it one that may not go.
     pub(super) fn load(&self, now: Nanos) -> u64 {
         let load = self.uses.load(now);

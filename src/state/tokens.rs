@@ -25,6 +25,11 @@ pub(super) fn missing(cells: &Cells, arrival: Nanos, now: Nanos) -> u32 {
     u32::try_from(debt).unwrap_or(u32::MAX)
 }
 
+/// Whether no cell is missing.
+pub(super) fn is_full(arrival: Nanos, now: Nanos) -> bool {
+    arrival <= now.min(LATEST)
+}
+
 /// Takes `cost` cells: the new arrival time, or how long until they are there.
 ///
 /// What is above the capacity has to wait for a full bucket, and then again.

@@ -8,8 +8,8 @@ use crate::near::did_you_mean;
 use crate::values::IPV6_PREFIX;
 use crate::values::Loader;
 use crate::values::key_text;
-use crate::values::network;
 use crate::yaml::Node;
+use ipnet::IpNet;
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -64,10 +64,10 @@ impl Key {
         self.parts().iter().find_map(|part| Some((*part, part.text(facts)?)))
     }
 
-    pub(in crate::checks) fn coarse(&self, facts: &Facts) -> Option<String> {
+    pub(in crate::checks) fn coarse(&self, facts: &Facts) -> Option<IpNet> {
         let ip = self.parts().iter().find_map(|part| facts.ip(part.fact))?;
         let (v4, v6) = COARSE_PREFIX;
-        network(ip, if ip.is_ipv4() { v4 } else { v6 })
+        IpNet::new(ip, if ip.is_ipv4() { v4 } else { v6 }).ok().map(|network| network.trunc())
     }
 }
 

@@ -132,7 +132,7 @@ fn a_repeat_is_remembered_after_the_listing_is_over() {
 fn networks_that_share_are_kept_too() {
     let (dir, state, limits) = (folder(), State::in_memory(1), limits("2/1h"));
     let (mut keeper, _) = open(dir.path(), &state, at(0));
-    let from = |key| Question { coarse: Some("192.0.2.0/24"), ..ask(1, key, &limits, 1) };
+    let from = |key| Question { coarse: "192.0.2.0/24".parse().ok(), ..ask(1, key, &limits, 1) };
     for key in ["full", "full", "a", "b"] {
         assert!(state.table.admit(&[from(key)], at(0).nanos)[0].allowed);
     }
