@@ -64,9 +64,20 @@ impl Literals {
         Some((slot_text(&self.arena, slot), slot.tag))
     }
 
-    /// Whether a name can be listed by what is above it.
-    pub(super) fn has_parents(&self, subdomains: bool) -> bool {
-        self.longest > 0 && (subdomains || self.lengths[Kind::Below as usize] != 0)
+    /// How long what is listed above a name of so many bytes can be, the longest first.
+    /// Nothing is longer than the longest entry: a name of dots alone must not cost the
+    /// square of its length.
+    pub(super) fn parent_lengths(&self, exact: Option<Kind>, below: usize) -> impl Iterator<Item = usize> {
+        let exact = exact.map_or(0, |kind| self.lengths[kind as usize]);
+        let lengths = self.lengths[Kind::Below as usize] | exact;
+        let end = if lengths & length_bit(SHARED) == 0 { SHARED } else { below.min(self.longest + 1) };
+        let mut short = lengths & (length_bit(below) - 1);
+        let short = std::iter::from_fn(move || {
+            let length = short.checked_ilog2()?;
+            short &= !(1 << length);
+            Some(length as usize)
+        });
+        (SHARED..end).rev().chain(short)
     }
 
     pub(super) fn shrink(&mut self) {
@@ -76,9 +87,11 @@ impl Literals {
     }
 }
 
-/// The longest share a bit.
+/// From so many bytes on texts share a bit.
+const SHARED: usize = 63;
+
 fn length_bit(len: usize) -> u64 {
-    1 << len.min(63)
+    1 << len.min(SHARED)
 }
 
 fn slot_text<'a>(arena: &'a str, slot: &Slot) -> &'a str {

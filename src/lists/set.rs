@@ -4,8 +4,9 @@
 //!
 //! Entries are the operator's and may be millions: literal texts lie in one
 //! string and are found by hash, networks by one hash look-up per prefix length,
-//! domains above a name by one per label. A look-up does not allocate. How many
-//! labels of a stranger's name are tried is bounded by the longest entry.
+//! domains above a name by one per label that is as far from the end as an entry is
+//! long. A look-up does not allocate. How many labels of a stranger's name are tried
+//! is bounded by the longest entry.
 
 use super::literals::Literals;
 use super::network::Mark;
@@ -126,6 +127,9 @@ impl Set {
 
     /// The entry that wins.
     pub fn find(&self, query: &Query<'_>) -> Option<Found<'_>> {
+        if self.is_empty() {
+            return None;
+        }
         let mut winner = None;
         let _ = self.visit_index(query, &mut |found| {
             winner = Some(found);
@@ -236,15 +240,12 @@ impl Set {
 
     /// What is behind each dot, the longest first.
     fn visit_parents<'s>(&'s self, exact: Kind, name: &str, see: &mut See<'_, 's>) -> ControlFlow<()> {
-        if !self.literals.has_parents(self.subdomains) {
-            return ControlFlow::Continue(());
-        }
-        // Nothing longer than the longest entry can be one: a name of dots
-        // alone must not cost the square of its length.
-        let skip = name.len().saturating_sub(self.literals.longest + 1);
-        let bytes = name.as_bytes().get(skip..).unwrap_or_default();
-        for dot in memchr::memchr_iter(b'.', bytes) {
-            let parent = name.get(skip + dot + 1..).unwrap_or_default();
+        let exact_too = self.subdomains.then_some(exact);
+        for length in self.literals.parent_lengths(exact_too, name.len()) {
+            let (child, parent) = name.split_at_checked(name.len() - length).unwrap_or_default();
+            if !child.ends_with('.') {
+                continue;
+            }
             if self.subdomains {
                 self.see_name(exact, parent, None, see)?;
             }

@@ -241,8 +241,12 @@ pub fn as_asked<'q>(list: &List, value: &Query<'q>) -> Query<'q> {
     if list.kind() != Kind::Domain {
         return *value;
     }
-    let domain = |text: &'q str| split_address(text).map_or(text, |(_, domain)| domain);
-    Query { text: domain(value.text), folded: domain(value.folded), ip: value.ip }
+    let Some((local, domain)) = split_address(value.text) else {
+        return *value;
+    };
+    // Folded it is as long.
+    let folded = value.folded.get(local.len() + 1..).unwrap_or(domain);
+    Query { text: domain, folded, ip: value.ip }
 }
 
 /// What kind of patterns a fact of this kind takes.
