@@ -84,36 +84,37 @@ impl<'a> Once<'a> {
     }
 
     /// A rule's own condition.
-    pub(super) fn condition(&self, rule: u32, evaluate: impl FnOnce() -> Truth) -> For {
-        self.once(&self.conditions, rule, evaluate)
+    pub(super) fn condition(&self, rule: u32, evaluate: impl FnOnce() -> For) -> For {
+        once(&self.conditions, rule, evaluate)
     }
 
     /// A file's guard.
-    pub(super) fn guard(&self, file: usize, evaluate: impl FnOnce() -> Truth) -> For {
+    pub(super) fn guard(&self, file: usize, evaluate: impl FnOnce() -> For) -> For {
         match u32::try_from(file) {
-            Ok(file) => self.once(&self.guards, file, evaluate),
-            Err(_) => self.each_time(evaluate),
+            Ok(file) => once(&self.guards, file, evaluate),
+            Err(_) => evaluate(),
         }
     }
 
-    /// What may come to something else in another pass.
-    pub(super) fn each_time(&self, evaluate: impl FnOnce() -> Truth) -> For {
+    /// What may miss an answer of the world.
+    pub(super) fn watched(&self, evaluate: impl FnOnce() -> Truth) -> For {
         match self.lookups.watch(evaluate) {
             (Truth::Unknown, missed) if !missed.is_empty() => For::Now(missed),
             (truth, _) => For::Good(truth),
         }
     }
+}
 
-    fn once(&self, kept: &RefCell<Asked>, number: u32, evaluate: impl FnOnce() -> Truth) -> For {
-        let known = kept.borrow().get(number);
-        known.map(For::Good).unwrap_or_else(|| {
-            let came_to = self.each_time(evaluate);
-            if let For::Good(truth) = came_to {
-                kept.borrow_mut().set(number, truth);
-            }
-            came_to
-        })
+fn once(kept: &RefCell<Asked>, number: u32, evaluate: impl FnOnce() -> For) -> For {
+    let known = kept.borrow().get(number);
+    if let Some(known) = known {
+        return For::Good(known);
     }
+    let came_to = evaluate();
+    if let For::Good(truth) = came_to {
+        kept.borrow_mut().set(number, truth);
+    }
+    came_to
 }
 
 /// What a condition came to, and for how long.
@@ -147,9 +148,9 @@ mod tests {
     fn a_condition_is_evaluated_once() {
         let resolver = Resolver::default();
         let once = Once::new(Lookups::new(&resolver, &[], Findings::default()));
-        assert_eq!(once.condition(0, || Truth::Match), For::Good(Truth::Match));
+        assert_eq!(once.condition(0, || For::Good(Truth::Match)), For::Good(Truth::Match));
         assert_eq!(once.condition(0, || unreachable!()), For::Good(Truth::Match));
-        assert_eq!(once.guard(0, || Truth::NoMatch), For::Good(Truth::NoMatch));
-        assert_eq!(once.guard(9, || Truth::Unknown), For::Good(Truth::Unknown));
+        assert_eq!(once.guard(0, || For::Good(Truth::NoMatch)), For::Good(Truth::NoMatch));
+        assert_eq!(once.guard(9, || For::Good(Truth::Unknown)), For::Good(Truth::Unknown));
     }
 }

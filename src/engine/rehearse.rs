@@ -123,7 +123,7 @@ pub async fn rehearse(policy: &Policy, folder: &Path) -> Rehearsed {
 /// The last stage at which a rule is asked: there is no need to go further.
 fn last_stage(policy: &Policy, only: Option<u32>) -> Stage {
     let asked = |stage: &Stage| match only {
-        Some(only) => policy.stages[*stage as usize].contains(&only),
+        Some(only) => policy.stages[*stage as usize].iter().any(|section| section.rules.contains(&only)),
         None => !policy.stages[*stage as usize].is_empty(),
     };
     Stage::ALL.into_iter().filter(asked).max().unwrap_or_default()

@@ -16,11 +16,14 @@ use crate::checks::Truth;
 use crate::facts::Known;
 use crate::facts::Scope;
 use crate::facts::Stage;
+use crate::policy::Condition;
 use crate::policy::Listing;
 use crate::policy::Mode;
 use crate::policy::OnUnknown;
 use crate::policy::Remembering;
 use crate::policy::Rule;
+use crate::policy::RuleFile;
+use crate::policy::Section;
 use crate::state::Memory;
 use crate::verdict::Verdict;
 
@@ -82,30 +85,43 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
         message: recall.message.asked(world).clone(),
         ..Walk::default()
     };
-    for stage in Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage) {
-        // Rules of one file stand together: its guard is asked for the first.
-        let (mut closed, mut opened) = (None, None);
-        for &index in &ask.policy.stages[stage as usize] {
-            let Some(rule) = ask.policy.rules.get(index as usize) else {
+    let sections = Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage);
+    let sections = sections.flat_map(|stage| &ask.policy.stages[stage as usize]);
+    // What is only observed has no part in the world of the enforced rules.
+    let is_of_world = |section: &&Section| world == World::All || section.enforces || ask.only.is_some();
+    let pass = Pass { ask, world, recall, answers, once };
+    for section in sections.filter(is_of_world) {
+        if let Next::Nothing = pass.section(section, &mut walk) {
+            break;
+        }
+    }
+    walk
+}
+
+/// What one pass is made with.
+#[derive(Clone, Copy)]
+struct Pass<'a> {
+    ask: &'a Ask<'a>,
+    world: World,
+    recall: &'a Recall,
+    answers: &'a Answers,
+    once: &'a Once<'a>,
+}
+
+impl<'a> Pass<'a> {
+    /// Asks the rules of one file; its guard is asked for the first of them that has a
+    /// turn, and then no more than it has to be.
+    fn section(&self, section: &Section, walk: &mut Walk) -> Next {
+        let Self { ask, once, .. } = *self;
+        let Some(file) = ask.policy.files.get(section.file) else {
+            return Next::Rule;
+        };
+        let mut is_open = file.guard.is_empty();
+        for &index in &section.rules {
+            let Some(turn) = self.turn(index, file, walk) else {
                 continue;
             };
-            let asked_for = match ask.only {
-                Some(only) => only == index,
-                None => world == World::All || rule.mode == Mode::Enforce,
-            };
-            if !asked_for || closed == Some(rule.file) {
-                continue;
-            }
-            let before = walk.earlier_answer(rule, index);
-            let manner = manner(ask, rule, before, recall);
-            if manner == Manner::Skip {
-                continue;
-            }
-            let turn = Turn { ask, rule, index, before, manner, once };
-            let guard = match opened == Some(rule.file) {
-                true => For::Good(Truth::Match),
-                false => turn.guard(&walk),
-            };
+            let guard = if is_open { For::Good(Truth::Match) } else { turn.guard(walk) };
             let guard = match guard {
                 For::Good(guard) => guard,
                 For::Now(missed) => {
@@ -113,16 +129,30 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
                     continue;
                 }
             };
-            let lasts = ask.policy.files.get(rule.file).is_some_and(|file| !file.guard_reads_known);
-            opened = Some(rule.file).filter(|_| lasts && guard == Truth::Match);
-            match turn.take(&mut walk, answers, guard) {
+            is_open = guard == Truth::Match && !file.guard_reads_known;
+            match turn.take(walk, self.answers, guard) {
                 Next::Rule => {}
-                Next::File => closed = Some(rule.file),
-                Next::Nothing => return walk,
+                next => return next,
             }
         }
+        Next::Rule
     }
-    walk
+
+    /// None: the rule is not asked.
+    fn turn(&self, index: u32, file: &'a RuleFile, walk: &Walk) -> Option<Turn<'a>> {
+        let Self { ask, world, once, .. } = *self;
+        let rule = ask.policy.rules.get(index as usize)?;
+        let asked_for = match ask.only {
+            Some(only) => only == index,
+            None => world == World::All || rule.mode == Mode::Enforce,
+        };
+        if !asked_for {
+            return None;
+        }
+        let before = walk.earlier_answer(rule, index);
+        let manner = manner(ask, rule, file, before, self.recall);
+        (manner != Manner::Skip).then_some(Turn { ask, rule, file, index, before, manner, once })
+    }
 }
 
 impl Walk {
@@ -144,7 +174,7 @@ impl Walk {
     }
 }
 
-fn manner(ask: &Ask<'_>, rule: &Rule, before: Option<Truth>, recall: &Recall) -> Manner {
+fn manner(ask: &Ask<'_>, rule: &Rule, file: &RuleFile, before: Option<Truth>, recall: &Recall) -> Manner {
     if rule.stage == ask.stage {
         return Manner::Full;
     }
@@ -162,8 +192,7 @@ fn manner(ask: &Ask<'_>, rule: &Rule, before: Option<Truth>, recall: &Recall) ->
         return Manner::Skip;
     }
     // Which recipient would its file's guard be asked about?
-    let guard_is_vague = ask.policy.files.get(rule.file).is_some_and(|file| file.guard_asks_one_recipient);
-    if guard_is_vague && rule.stage <= Stage::Rcpt {
+    if file.guard_asks_one_recipient && rule.stage <= Stage::Rcpt {
         return Manner::Skip;
     }
     if rule.stage >= Stage::Data || ask.decides_envelope { Manner::Full } else { Manner::MarksOnly }
@@ -180,6 +209,7 @@ enum Next {
 struct Turn<'a> {
     ask: &'a Ask<'a>,
     rule: &'a Rule,
+    file: &'a RuleFile,
     index: u32,
     before: Option<Truth>,
     manner: Manner,
@@ -231,33 +261,34 @@ impl Turn<'_> {
     }
 
     fn guard(&self, walk: &Walk) -> For {
-        let Some(file) = self.ask.policy.files.get(self.rule.file).filter(|file| !file.guard.is_empty())
-        else {
-            return For::Good(Truth::Match);
-        };
-        let evaluate = || file.guard.evaluate(&self.context(walk, None));
-        match file.guard_reads_known {
-            true => self.once.each_time(evaluate),
-            false => self.once.guard(file.same_guard, evaluate),
+        let evaluate = || self.come_to(&self.file.guard, self.file.guard_asks_world, walk);
+        match self.file.guard_reads_known {
+            true => evaluate(),
+            false => self.once.guard(self.file.same_guard, evaluate),
         }
     }
 
-    fn context<'c>(&'c self, walk: &'c Walk, answers: Option<&'c Answers>) -> Context<'c> {
-        Context {
-            facts: self.ask.facts,
-            known: &walk.known,
-            stage: self.ask.stage,
-            answer: answers.and_then(|answers| answers.of(self.index)),
-            memory: answers.and_then(|answers| answers.memory_of(self.index)),
-            lookups: Some(&self.once.lookups),
-        }
+    fn come_to(&self, condition: &Condition, asks_world: bool, walk: &Walk) -> For {
+        let evaluate = || condition.evaluate(&self.context(walk));
+        if asks_world { self.once.watched(evaluate) } else { For::Good(evaluate()) }
+    }
+
+    fn context<'c>(&'c self, walk: &'c Walk) -> Context<'c> {
+        let lookups = Some(&self.once.lookups);
+        Context { lookups, ..Context::new(self.ask.facts, &walk.known, self.ask.stage) }
+    }
+
+    /// With what the store has answered.
+    fn answered<'c>(&'c self, walk: &'c Walk, answers: &'c Answers) -> Context<'c> {
+        let (answer, memory) = (answers.of(self.index), answers.memory_of(self.index));
+        Context { answer, memory, ..self.context(walk) }
     }
 
     /// The rule's own condition, and last its limit.
     fn evaluate(&self, walk: &mut Walk, answers: &Answers) -> For {
-        let condition = || self.rule.condition.evaluate(&self.context(walk, None));
+        let condition = || self.come_to(&self.rule.condition, self.rule.asks_world, walk);
         let came_to = match self.rule.reads_known {
-            true => self.once.each_time(condition),
+            true => condition(),
             false => self.once.condition(self.index, condition),
         };
         match came_to {
@@ -274,7 +305,7 @@ impl Turn<'_> {
         let Some(limit) = self.rule.limit.as_ref().filter(|_| truth != Truth::NoMatch) else {
             return truth;
         };
-        let cx = self.context(walk, Some(answers));
+        let cx = self.answered(walk, answers);
         let limited = match cx.answer {
             Some(_) => limit.rate.evaluate(&cx),
             None => {
@@ -291,7 +322,7 @@ impl Turn<'_> {
 
     /// What a check says that remembers other than by tokens.
     fn remembered(&self, memory: &Remembering, truth: Truth, walk: &mut Walk, answers: &Answers) -> Truth {
-        let cx = self.context(walk, Some(answers));
+        let cx = self.answered(walk, answers);
         if cx.memory.is_none() {
             let question = memory.check.memory(memory.bucket, &cx);
             walk.memories.extend(question.map(|question| (self.index, question)));
@@ -337,11 +368,9 @@ impl Turn<'_> {
     }
 
     fn trace(&self, walk: &mut Walk, guard: Truth, truth: Truth, answers: &Answers) {
-        let cx = self.context(walk, Some(answers));
+        let cx = self.answered(walk, answers);
         let because = if guard == Truth::NoMatch {
-            let file = self.ask.policy.files.get(self.rule.file);
-            let guard = file.map(|file| file.guard.because(&cx)).unwrap_or_default();
-            format!("not for this file: {guard}")
+            format!("not for this file: {}", self.file.guard.because(&cx))
         } else {
             super::act::because(self.rule, &cx)
         };

@@ -227,10 +227,11 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
         begin_with(&head.given, &mut trials);
     }
     let guard = std::mem::take(&mut head.guard);
-    let mut guard_reads_known = false;
+    let (mut guard_reads_known, mut guard_asks_world) = (false, false);
     let mut guard_asks_one_recipient = false;
     guard.each_check(&mut |check| {
         guard_reads_known |= check.reads_known();
+        guard_asks_world |= !check.asks_nobody();
         guard_asks_one_recipient |=
             matches!(check, AnyCheck::Fact(check) if check.is_vague_about_recipients());
     });
@@ -241,6 +242,7 @@ fn read_file(file: &mut FileRead, registry: &Registry, tags: &mut Vec<String>, p
         same_guard,
         guard,
         guard_reads_known,
+        guard_asks_world,
         guard_asks_one_recipient,
         trials,
     });
@@ -355,6 +357,7 @@ fn finish(
             disabled,
             on_unknown: rule.on_unknown.or(heads[file].on_unknown).unwrap_or_default(),
             reads_known: placed.reads_known,
+            asks_world: placed.asks_world,
             trials: rule.trials,
         });
     }
@@ -427,7 +430,15 @@ fn arrange(policy: &mut Policy) {
     let mut edits = false;
     for (index, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| !rule.disabled) {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        policy.stages[rule.stage as usize].push(number);
+        let sections = &mut policy.stages[rule.stage as usize];
+        let enforces = rule.mode == Mode::Enforce;
+        match sections.last_mut().filter(|last| last.file == rule.file) {
+            Some(last) => {
+                last.rules.push(number);
+                last.enforces |= enforces;
+            }
+            None => sections.push(super::Section { file: rule.file, rules: vec![number], enforces }),
+        }
         policy.events.extend(rule.limit.as_ref().filter(|limit| limit.rate.count.is_event()).map(|_| number));
         wants = wants.join(rule.condition.needs()).join(policy.files[rule.file].guard.needs());
         edits |= rule.actions.iter().any(super::Action::edits_headers);

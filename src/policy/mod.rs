@@ -50,7 +50,7 @@ pub struct Policy {
     /// In reading order.
     pub rules: Vec<Rule>,
     /// By stage, in reading order: what is run when.
-    pub stages: [Vec<u32>; 6],
+    pub stages: [Vec<Section>; 6],
     pub lists: Registry,
     /// The names of tags, by [`TagId`].
     pub tags: Vec<String>,
@@ -74,6 +74,15 @@ pub struct MilterWants {
     pub message: bool,
 }
 
+/// The rules of one file that are asked at one stage, in reading order.
+#[derive(Debug)]
+pub struct Section {
+    pub file: usize,
+    pub rules: Vec<u32>,
+    /// Whether any of them is enforced.
+    pub enforces: bool,
+}
+
 /// A rule file's own part.
 #[derive(Debug)]
 pub struct RuleFile {
@@ -84,6 +93,8 @@ pub struct RuleFile {
     pub same_guard: usize,
     /// Whether the guard may come to something else once a rule has marked.
     pub guard_reads_known: bool,
+    /// Whether the guard may have to ask the world.
+    pub guard_asks_world: bool,
     /// Whether it asks about a recipient without saying of how many.
     pub guard_asks_one_recipient: bool,
     /// Of the whole policy.
@@ -116,6 +127,8 @@ pub struct Rule {
     pub on_unknown: OnUnknown,
     /// Whether its answer may differ between what is enforced and what is observed.
     pub reads_known: bool,
+    /// Whether its condition may have to ask the world.
+    pub asks_world: bool,
     pub trials: Vec<Trial>,
 }
 
@@ -190,6 +203,7 @@ impl Policy {
     /// The policy as its own tests see it: every rule enforced.
     pub fn as_enforced(mut self) -> Self {
         self.rules.iter_mut().for_each(|rule| rule.mode = Mode::Enforce);
+        self.stages.iter_mut().flatten().for_each(|section| section.enforces = true);
         self.observes = false;
         self
     }

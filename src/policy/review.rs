@@ -53,6 +53,7 @@ pub(super) struct Placed {
     pub scope: Scope,
     pub holds_for: Scope,
     pub reads_known: bool,
+    pub asks_world: bool,
 }
 
 /// Which rules set a tag or give points, as far as they were read.
@@ -161,7 +162,9 @@ fn place(
         if rule.limit.is_some() && stage < Stage::Data { Scope::Recipient } else { Scope::Connection };
     let holds_for = scope.max(reads.scope).max(by_limit);
     let holds_for = if stage >= Stage::Data { Scope::Message } else { holds_for };
-    Placed { stage, scope, holds_for, reads_known }
+    let mut asks_world = false;
+    rule.condition.each_check(&mut |check| asks_world |= !check.asks_nobody());
+    Placed { stage, scope, holds_for, reads_known, asks_world }
 }
 
 static EMPTY: Vec<usize> = Vec::new();
