@@ -97,7 +97,9 @@ pub struct Ask<'a> {
 /// What was found out about one thing (a connection, a message) in each world.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    worlds: [FoundIn; 2],
+    all: FoundIn,
+    /// None: the same as among all rules, as it is while no rule in observe applies.
+    enforced: Option<Box<FoundIn>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -108,21 +110,18 @@ struct FoundIn {
 
 impl Found {
     pub fn marks(&self, world: World) -> &Marks {
-        &self.worlds[world as usize].marks
+        &self.within(world).marks
     }
 
-    fn asked(&self, world: World) -> &Asked {
-        &self.worlds[world as usize].asked
+    /// In both worlds.
+    fn set_marks(&mut self, marks: &Marks) {
+        for found in [Some(&mut self.all), self.enforced.as_deref_mut()].into_iter().flatten() {
+            found.marks.clone_from(marks);
+        }
     }
 
-    fn set(&mut self, world: World, marks: &Marks, asked: &Asked) {
-        let found = &mut self.worlds[world as usize];
-        found.marks.clone_from(marks);
-        found.asked.clone_from(asked);
-    }
-
-    pub fn set_marks(&mut self, world: World, marks: Marks) {
-        self.worlds[world as usize].marks = marks;
+    fn within(&self, world: World) -> &FoundIn {
+        self.enforced.as_deref().filter(|_| world == World::Enforced).unwrap_or(&self.all)
     }
 }
 
@@ -172,7 +171,8 @@ impl Recall {
 
     /// Whether all that is marked is marked in both worlds.
     fn worlds_agree(&self) -> bool {
-        let agree = |found: &Found| found.worlds[0].marks == found.worlds[1].marks;
+        let agree =
+            |found: &Found| found.enforced.as_ref().is_none_or(|enforced| enforced.marks == found.all.marks);
         agree(&self.connection)
             && agree(&self.message)
             && self.recipients.iter().all(|[enforced, all]| enforced == all)
@@ -392,7 +392,7 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
         listing::list(&ask, &passes, store).await;
     }
     recall.findings = once.lookups.into_findings();
-    remember(&ask, recall, &passes);
+    remember(&ask, recall, &mut passes);
     let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
     Decided { due, shown, ..conclude(&ask, passes) }
 }
@@ -439,12 +439,16 @@ fn in_store(question: &Question) -> crate::state::Question<'_> {
 }
 
 /// Keeps the answers and marks that hold for the connection and the message.
-fn remember(ask: &Ask<'_>, recall: &mut Recall, passes: &Passes) {
+fn remember(ask: &Ask<'_>, recall: &mut Recall, passes: &mut Passes) {
+    let [connection, message] = passes.all.take_found();
+    let enforced = passes.enforced.as_mut().map(|walk| walk.take_found().map(Box::new));
+    let [enforced_connection, enforced_message] = match enforced {
+        Some(found) => found.map(Some),
+        None => [None, None],
+    };
+    recall.connection = Found { all: connection, enforced: enforced_connection };
+    recall.message = Found { all: message, enforced: enforced_message };
     let (enforced, all) = (passes.enforced(), &passes.all);
-    for (world, walk) in [(World::Enforced, enforced), (World::All, all)] {
-        recall.connection.set(world, &walk.known.connection, &walk.connection);
-        recall.message.set(world, &walk.known.message, &walk.message);
-    }
     if enforced.verdict.refuses() {
         return;
     }

@@ -15,7 +15,6 @@ use super::Happened;
 use super::Outcome as End;
 use super::Recall;
 use super::Store;
-use super::World;
 use super::count_event;
 use super::decide;
 use super::settle;
@@ -263,9 +262,7 @@ impl Sending<'_> {
     async fn converse(&self, mail: &Mail, recall: &mut Recall) -> (Outcome, End) {
         let mut facts = mail.facts.clone();
         mail.number(&mut facts, self.number);
-        for world in World::BOTH {
-            recall.connection.set_marks(world, mail.marks.clone());
-        }
+        recall.connection.set_marks(&mail.marks);
         self.list(mail, &facts).await;
         let mut outcome = Outcome::new(mail);
         let mut accepted = Vec::new();
@@ -306,9 +303,7 @@ impl Sending<'_> {
         let mut recall = Recall::default();
         let mut facts = mail.facts.clone();
         mail.number(&mut facts, self.number);
-        for world in World::BOTH {
-            recall.connection.set_marks(world, mail.marks.clone());
-        }
+        recall.connection.set_marks(&mail.marks);
         self.list(mail, &facts).await;
         for (count, n) in &self.step.given.happened {
             let stage = if *count == Count::Probes { Stage::Data } else { Stage::Rcpt };

@@ -3,6 +3,7 @@
 
 use super::Answers;
 use super::Ask;
+use super::FoundIn;
 use super::Recall;
 use super::World;
 use super::act::Acting;
@@ -81,8 +82,8 @@ pub(super) fn walk(ask: &Ask<'_>, world: World, recall: &Recall, answers: &Answe
     let known = Known { listed: once.listed[world as usize].clone(), ..recall.known(world, ask.stage) };
     let mut walk = Walk {
         known,
-        connection: recall.connection.asked(world).clone(),
-        message: recall.message.asked(world).clone(),
+        connection: recall.connection.within(world).asked.clone(),
+        message: recall.message.within(world).asked.clone(),
         ..Walk::default()
     };
     let sections = Stage::ALL.into_iter().filter(|stage| *stage <= ask.stage);
@@ -156,6 +157,14 @@ impl<'a> Pass<'a> {
 }
 
 impl Walk {
+    /// What it found out about the connection and the message. The marks are still told.
+    pub(super) fn take_found(&mut self) -> [FoundIn; 2] {
+        let connection =
+            FoundIn { marks: self.known.connection.clone(), asked: std::mem::take(&mut self.connection) };
+        let message = FoundIn { marks: self.known.message.clone(), asked: std::mem::take(&mut self.message) };
+        [connection, message]
+    }
+
     /// The answer that a rule of the connection or message has already given.
     fn earlier_answer(&self, rule: &Rule, index: u32) -> Option<Truth> {
         match rule.holds_for {
