@@ -3,6 +3,7 @@
 //! Nothing here judges whether a name exists or is well formed; it only says
 //! which part is which, without allocating, and never fails on odd input.
 
+use memchr::memchr;
 use memchr::memrchr;
 use std::borrow::Cow;
 
@@ -25,7 +26,7 @@ impl<'a> Mailbox<'a> {
     /// The local part without its extension: `user` of `user+lists`
     /// (Postfix's `recipient_delimiter = +`). A leading `+` starts no extension.
     pub fn base(&self) -> &'a str {
-        match self.local.find('+') {
+        match memchr(b'+', self.local.as_bytes()) {
             Some(at) if at > 0 => &self.local[..at],
             _ => self.local,
         }

@@ -57,18 +57,29 @@ pub fn network(ip: IpAddr, prefix: u8) -> Option<String> {
 fn network_v4(address: u32, prefix: u8) -> Option<String> {
     let host_bits = 32_u32.checked_sub(u32::from(prefix))?;
     let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
-    let mut digits = itoa::Buffer::new();
     // `255.255.255.255/32` has 18 bytes.
-    let mut text = String::with_capacity(18);
-    for (octet, dot) in (address & mask).to_be_bytes().into_iter().zip(["", ".", ".", "."]) {
-        text.push_str(dot);
-        text.push_str(digits.format(octet));
+    let mut text = Vec::with_capacity(18);
+    for (at, octet) in (address & mask).to_be_bytes().into_iter().enumerate() {
+        if at > 0 {
+            text.push(b'.');
+        }
+        push_number(&mut text, octet);
     }
     if prefix < 32 {
-        text.push('/');
-        text.push_str(digits.format(prefix));
+        text.push(b'/');
+        push_number(&mut text, prefix);
     }
-    Some(text)
+    String::from_utf8(text).ok()
+}
+
+fn push_number(text: &mut Vec<u8>, number: u8) {
+    if number >= 100 {
+        text.push(b'0' + number / 100);
+    }
+    if number >= 10 {
+        text.push(b'0' + number / 10 % 10);
+    }
+    text.push(b'0' + number % 10);
 }
 
 #[cfg(test)]
