@@ -95,7 +95,7 @@ pub(super) async fn at_once(
 /// Charges all, and says true, or nothing, and notes what was said of each. What is due
 /// comes back if the store does not answer.
 async fn charge_due(
-    due: Vec<Due>,
+    mut due: Vec<Due>,
     ask: &Ask<'_>,
     recall: &mut Recall,
     answers: &mut Answers,
@@ -109,15 +109,18 @@ async fn charge_due(
     };
     let admitted = due.iter().zip(&said).all(|(due, answer)| answer.allowed || !due.must_fit);
     let mut final_ones = Vec::new();
-    for ((mut due, answer), hold) in due.into_iter().zip(said).zip(holds) {
+    for ((due, answer), hold) in due.iter_mut().zip(said).zip(holds) {
         if due.must_fit {
             due.answer = Answered::Said(answer);
         }
         if admitted {
-            final_ones.extend(recall.note_held(&due, hold, ask));
-            recall.note_charged(due);
-        } else {
-            answers.set(due.rule, due.question, due.answer);
+            final_ones.extend(recall.note_held(due, hold, ask));
+        }
+    }
+    for due in due {
+        match admitted {
+            true => recall.note_charged(due),
+            false => answers.set(due.rule, due.question, due.answer),
         }
     }
     commit(&final_ones, store).await;

@@ -69,7 +69,11 @@ pub(super) fn read(when: Option<&Node>, unless: Option<&Node>, guard: bool, cx: 
             parts.push(Condition::NoneOf(none));
         }
     }
-    Read { condition: Condition::All(parts), limits: reader.limits, fine: reader.fine }
+    let condition = match <[Condition; 1]>::try_from(parts) {
+        Ok([only]) => only,
+        Err(parts) => Condition::All(parts),
+    };
+    Read { condition, limits: reader.limits, fine: reader.fine }
 }
 
 struct Reader {
