@@ -149,7 +149,7 @@ mod tests {
         let miss = || lookups.find(lookup.clone(), || None);
         for _ in 0..2 {
             let (answer, missed) = lookups.watch(miss);
-            assert_eq!((answer, missed.as_slice()), (None, &[lookup.clone()][..]));
+            assert_eq!((answer, missed.as_slice()), (None, std::slice::from_ref(&lookup)));
             lookups.want(missed);
         }
         assert_eq!(lookups.watch(|| ()), ((), Vec::new()));

@@ -206,8 +206,8 @@ impl Setting<'_> {
             let is_last = number == step.times;
             // Of thousands of mails only these are told about with their reasons.
             let trace = is_last || number == 1;
-            let (answers, number) = (mail.answers.as_slice(), *sent);
-            let sending = Sending { set: self, step, around, answers, number, trace };
+            let answers = mail.answers.as_slice();
+            let sending = Sending { set: self, step, around, answers, number: *sent, trace };
             if number == 1 {
                 sending.happened(mail).await;
             }
