@@ -422,6 +422,29 @@ mod tests {
         all
     }
 
+    /// The longest are told by no length of their own.
+    #[test]
+    fn what_is_above_a_name_is_found_however_long_it_is() {
+        for length in [1, 2, 61, 62, 63, 64, 65, 200] {
+            let parent = "a".repeat(length);
+            let set = set(Subject::Domain, &[&format!(".{parent}"), ".b"]);
+            for (name, expected) in [
+                (format!("x.{parent}"), Some(format!(".{parent}"))),
+                (format!("y.x.{parent}"), Some(format!(".{parent}"))),
+                (format!("x.b.{parent}"), Some(format!(".{parent}"))),
+                (format!("{parent}.b"), Some(".b".to_owned())),
+                (format!(".{parent}"), Some(format!(".{parent}"))),
+                (parent.clone(), None),
+                (format!("x{parent}"), None),
+                (format!("x.a{parent}"), None),
+                (format!("x.{parent}.y"), None),
+            ] {
+                let query = Query { text: &name, folded: &name, ip: None };
+                assert_eq!(set.find(&query).map(|found| found.to_string()), expected, "{length}: {name}");
+            }
+        }
+    }
+
     #[test]
     fn the_most_specific_address_wins() {
         let entries = [
