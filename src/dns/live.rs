@@ -178,8 +178,15 @@ impl Turn {
         self.is_answered = true;
         self.live.count(reply.answer.word());
         let answer = reply.answer.clone();
-        self.live.cache.set(self.question.clone(), reply);
+        self.keep(reply);
         answer
+    }
+
+    /// Unless others are asked by now.
+    fn keep(&self, reply: Reply) {
+        if Arc::ptr_eq(&self.network, &self.live.network.load()) {
+            self.live.cache.set(self.question.clone(), reply);
+        }
     }
 }
 
@@ -199,8 +206,8 @@ impl Drop for Turn {
             self.live.count(GIVEN_UP);
             return;
         }
-        let reply = Reply { answer: Answer::Silent, ttl: None };
+        let reply = Reply::from(Answer::Silent);
         self.live.count(reply.answer.word());
-        self.live.cache.set(self.question.clone(), reply);
+        self.keep(reply);
     }
 }

@@ -68,8 +68,7 @@ impl Network {
 
     pub(super) async fn find_out(&self, question: &Question) -> Reply {
         let whole = self.settings.timeout * TRIES as u32;
-        let silent = Reply { answer: Answer::Silent, ttl: None };
-        timeout(whole, self.follow(question)).await.unwrap_or(silent)
+        timeout(whole, self.follow(question)).await.unwrap_or(Answer::Silent.into())
     }
 
     async fn follow(&self, question: &Question) -> Reply {
@@ -84,7 +83,7 @@ impl Network {
                     // Its aliases are counted over all messages.
                     None => continue,
                 },
-                Err(answer) => return Reply { answer, ttl: None },
+                Err(answer) => return answer.into(),
             }
         }
     }
@@ -205,12 +204,7 @@ impl DnsUdpSocket for Connected {
         DnsUdpSocket::poll_recv_from(&self.0, cx, buffer)
     }
 
-    fn poll_send_to(
-        &self,
-        cx: &mut Context<'_>,
-        packet: &[u8],
-        to: SocketAddr,
-    ) -> Poll<io::Result<usize>> {
+    fn poll_send_to(&self, cx: &mut Context<'_>, packet: &[u8], to: SocketAddr) -> Poll<io::Result<usize>> {
         self.0.poll_send_to(cx, packet, to)
     }
 
@@ -226,7 +220,9 @@ impl DnsUdpSocket for Connected {
             loop {
                 let ready = self.0.ready(Interest::READABLE | Interest::ERROR).await?;
                 let came = match ready.is_error() {
-                    true => self.0.try_io(Interest::ERROR, || Err(self.0.take_error()?.unwrap_or_else(again))),
+                    true => {
+                        self.0.try_io(Interest::ERROR, || Err(self.0.take_error()?.unwrap_or_else(again)))
+                    }
                     false => self.0.try_recv_from(buffer),
                 };
                 match came {

@@ -41,9 +41,16 @@ pub(super) struct Reply {
     pub(super) ttl: Option<u32>,
 }
 
+/// What nobody has given a time to.
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        Self { answer, ttl: None }
+    }
+}
+
 impl From<Failure> for Reply {
     fn from(failure: Failure) -> Self {
-        Self { answer: Answer::Failed(failure), ttl: None }
+        Answer::Failed(failure).into()
     }
 }
 
@@ -155,4 +162,44 @@ fn name(wire: &rr::Name) -> Option<Name> {
         text.push_str(label);
     }
     Name::parse(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_net::proto::op::Message;
+    use hickory_net::proto::op::OpCode;
+    use hickory_net::proto::op::Query;
+    use hickory_net::proto::rr::rdata;
+    use proptest::prelude::*;
+
+    fn packet() -> Vec<u8> {
+        let name = rr::Name::from_labels(["a", "test"]).unwrap();
+        let target = rr::Name::from_labels(["b", "a", "test"]).unwrap();
+        let mut message = Message::response(7, OpCode::Query);
+        message.add_query(Query::query(name.clone(), RecordType::MX));
+        message.add_answer(rr::Record::from_rdata(name, 60, RData::CNAME(rdata::CNAME(target.clone()))));
+        let mx = RData::MX(rdata::MX::new(10, target.clone()));
+        message.add_answer(rr::Record::from_rdata(target, 60, mx));
+        message.to_vec().unwrap()
+    }
+
+    proptest! {
+        /// Whatever is in it, it is read to an end, and what it brings is bounded.
+        #[test]
+        fn any_packet_can_be_read(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6)) {
+            let mut packet = packet();
+            for (at, byte) in changes {
+                *at.get_mut(&mut packet) = byte;
+            }
+            if let Ok(message) = DnsResponse::from_buffer(packet) {
+                for kind in [Kind::A, Kind::Mx] {
+                    let mut chain = Chain::new(&Question::new(Name::parse("a.test").unwrap(), kind)).unwrap();
+                    let reply = chain.read(&message);
+                    prop_assert!(chain.aliases <= MAX_ALIASES);
+                    prop_assert!(reply.is_none_or(|reply| reply.answer.records().len() <= MAX_RECORDS));
+                }
+            }
+        }
+    }
 }
