@@ -30,6 +30,15 @@ pub enum Finding {
     Dns(Answer),
 }
 
+impl Finding {
+    /// Whether it says something, rather than that nobody could.
+    fn is_known(&self) -> bool {
+        match self {
+            Self::Dns(answer) => answer.is_known(),
+        }
+    }
+}
+
 /// What is known of one session, kept from one decision to the next.
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
@@ -62,12 +71,15 @@ pub struct Lookups<'a> {
     missed: RefCell<Vec<Lookup>>,
     /// Nothing more will be found out: what is missing is unknown for good.
     is_over: Cell<bool>,
+    /// Something was asked for that nobody told.
+    lacked: Cell<bool>,
 }
 
 impl<'a> Lookups<'a> {
     pub fn new(resolver: &'a Resolver, given: &'a [Given], found: Findings) -> Self {
         let (wanted, missed) = (RefCell::default(), RefCell::default());
-        Self { resolver, given, found: RefCell::new(found), wanted, missed, is_over: Cell::new(false) }
+        let (is_over, lacked) = Default::default();
+        Self { resolver, given, found: RefCell::new(found), wanted, missed, is_over, lacked }
     }
 
     /// What a test says that a check comes to.
@@ -87,16 +99,30 @@ impl<'a> Lookups<'a> {
     /// What is known of it, or can be known at once; else it is missed.
     fn find(&self, lookup: Lookup, at_once: impl FnOnce() -> Option<Finding>) -> Option<Finding> {
         if let Some(finding) = self.found.borrow().get(&lookup) {
-            return Some(finding.clone());
+            return Some(self.told(finding));
         }
         if let Some(finding) = at_once() {
             self.found.borrow_mut().add(lookup, finding.clone());
-            return Some(finding);
+            return Some(self.told(&finding));
         }
+        self.lacked.set(true);
         if !self.is_over.get() {
             self.missed.borrow_mut().push(lookup);
         }
         None
+    }
+
+    fn told(&self, finding: &Finding) -> Finding {
+        if !finding.is_known() {
+            self.lacked.set(true);
+        }
+        finding.clone()
+    }
+
+    /// Whether this is so, and something was lacking for it.
+    pub fn lacks(&self, is_so: impl FnOnce() -> bool) -> bool {
+        self.lacked.set(false);
+        is_so() && self.lacked.get()
     }
 
     /// What `ask` comes to, and the answers that it missed.
@@ -158,6 +184,9 @@ mod tests {
         assert_eq!(lookups.watch(miss), (None, Vec::new()));
         lookups.add(lookup.clone(), Finding::Dns(Answer::Silent));
         assert_eq!(miss(), Some(Finding::Dns(Answer::Silent)));
+        assert!(lookups.lacks(|| miss().is_some()));
+        assert!(!lookups.lacks(|| miss().is_none()));
+        assert!(!lookups.lacks(|| true));
         assert_eq!(lookups.given("spf"), Some(&["fail".to_owned()][..]));
         assert_eq!(lookups.given("dkim"), None);
     }

@@ -25,6 +25,7 @@ pub use milter::MilterSession;
 
 use crate::config::Decides;
 use crate::dns::Resolver;
+use crate::dns::Settings;
 use crate::engine;
 use crate::engine::Ask;
 use crate::engine::Decided;
@@ -198,6 +199,11 @@ impl Desk {
         report::sample(self);
     }
 
+    /// Names are looked up elsewhere from now on.
+    pub fn ask_dns_of(&self, settings: Settings) {
+        self.resolver.change(settings);
+    }
+
     /// Ends sessions that nobody has asked about for long. To be called now and
     /// then; a session without a milter has no other end.
     pub async fn sweep(&self) {
@@ -280,8 +286,9 @@ impl Desk {
             let rule = asked.active.policy.rules.get(rule as usize).map_or("", |rule| rule.name.as_str());
             tracing::info!(id = asked.id, rule, action, "an action could not be done");
         }
-        for _ in 0..decided.unknown {
-            self.metrics.fail_open(FailOpen::Store);
+        for rule in 0..decided.unknown {
+            let reason = if rule < decided.unanswered { FailOpen::Dns } else { FailOpen::Store };
+            self.metrics.fail_open(reason);
         }
         decided
     }

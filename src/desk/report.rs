@@ -20,6 +20,7 @@ use crate::facts::Marks;
 use crate::facts::Stage;
 use crate::metrics;
 use crate::metrics::Direction;
+use crate::metrics::DnsResult;
 use crate::metrics::RuleLabels;
 use crate::metrics::Table;
 use crate::metrics::Verdict as Word;
@@ -121,6 +122,17 @@ pub(super) fn sample(desk: &Desk) {
         desk.metrics.set_table(name, Table { entries, capacity: capacity as u64, evictions });
     }
     desk.metrics.set_fail_open_elsewhere(metrics::FailOpen::Full, sizes.full);
+    let dns = desk.resolver.stats();
+    for result in DnsResult::ALL {
+        let count = dns.results.iter().find(|(word, _)| *word == result.word());
+        desk.metrics.set_dns_queries(*result, count.map_or(0, |(_, count)| *count));
+    }
+    for (name, entries, capacity, evictions) in [
+        ("dns_cache_bytes", dns.cache_bytes, dns.cache_capacity, dns.evicted),
+        ("dns_under_way", dns.under_way, dns.most_under_way, 0),
+    ] {
+        desk.metrics.set_table(name, Table { entries, capacity, evictions });
+    }
     if let Some(journal) = &desk.journal {
         desk.metrics.set_log_lines_dropped(journal.lines_dropped());
     }

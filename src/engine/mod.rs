@@ -241,6 +241,8 @@ pub struct Decided {
     pub would_because: String,
     /// Rules whose condition could not be answered.
     pub unknown: u32,
+    /// Of these, for want of an answer about the world.
+    pub unanswered: u32,
     /// The marks in the world of all rules, for the log.
     pub known: Known,
     pub trace: Vec<Trace>,
@@ -472,6 +474,7 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         all.hits.retain(|(rule, _)| observed(*rule));
         all.hits.append(&mut enforced.hits);
         all.unknown = all.unknown.max(enforced.unknown);
+        all.unanswered = all.unanswered.max(enforced.unanswered);
     }
     let (verdict, because, failed) = match enforced {
         Some(enforced) => (enforced.verdict, enforced.because, enforced.failed),
@@ -489,6 +492,7 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         because,
         would_because,
         unknown: all.unknown,
+        unanswered: all.unanswered,
         known: all.known,
         trace: all.trace,
         due: Vec::new(),

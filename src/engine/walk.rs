@@ -51,6 +51,8 @@ pub(super) struct Walk {
     /// Of the rule that decided.
     pub because: String,
     pub unknown: u32,
+    /// Of these, for want of an answer about the world.
+    pub unanswered: u32,
     /// Whether a rule in observe applied, or could not be answered.
     pub observed: bool,
     pub trace: Vec<Trace>,
@@ -259,6 +261,7 @@ impl Turn<'_> {
             Truth::Match => self.act(walk, answers, false),
             Truth::Unknown => {
                 walk.unknown += 1;
+                walk.unanswered += u32::from(self.lacks_answer(walk));
                 match self.rule.on_unknown {
                     OnUnknown::Skip => Next::Rule,
                     OnUnknown::Match => self.act(walk, answers, true),
@@ -275,6 +278,15 @@ impl Turn<'_> {
             true => evaluate(),
             false => self.once.guard(self.file.same_guard, evaluate),
         }
+    }
+
+    /// Whether it, or its file's guard, is unknown because of something that nobody told.
+    fn lacks_answer(&self, walk: &Walk) -> bool {
+        let cx = self.context(walk);
+        let own = (&self.rule.condition, self.rule.asks_world);
+        [own, (&self.file.guard, self.file.guard_asks_world)].into_iter().any(|(condition, asks_world)| {
+            asks_world && self.once.lookups.lacks(|| condition.evaluate(&cx) == Truth::Unknown)
+        })
     }
 
     fn come_to(&self, condition: &Condition, asks_world: bool, walk: &Walk) -> For {

@@ -84,6 +84,7 @@ fn levels_are_thresholds_and_libraries_are_quieter() {
             tracing::debug!("d");
             tracing::warn!(target: "hyper", "l");
             tracing::info!(target: "hyper", "m");
+            tracing::error!(target: "hickory_net::udp", "n");
             journal.decision(&(), |line| line.push('d'));
         });
         let words: Vec<_> = said.iter().map(|line| &line[3..]).collect();

@@ -2,6 +2,7 @@
 
 use super::labels::Action;
 use super::labels::Direction;
+use super::labels::DnsResult;
 use super::labels::FailOpen;
 use super::labels::Interface;
 use super::labels::Mode;
@@ -97,6 +98,8 @@ families! {
         "Whether a rule is asked: 0 for those under disable";
     FAIL_OPEN: Counter "fail_open_total" [("reason", Values::Closed(FailOpen::WORDS))]
         "Times mail went on because we could not decide";
+    DNS_QUERIES: Counter "dns_queries_total" [("result", Values::Closed(DnsResult::WORDS))]
+        "Questions to the DNS by what became of them: answered from the cache, answered, failed (malformed, refused, servfail, timeout), too many at once (full), no longer wanted (given_up)";
     PROTOCOL_ERRORS: Counter "protocol_errors_total"
         [INTERFACE, ("kind", Values::Named("oddities the readers of both protocols know"))]
         "Requests that broke the protocol";

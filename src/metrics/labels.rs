@@ -82,9 +82,26 @@ label! {
 }
 
 label! {
+    /// What became of a question to the DNS.
+    DnsResult {
+        Cache => "cache",
+        Found => "found",
+        Full => "full",
+        GivenUp => "given_up",
+        Malformed => "malformed",
+        NoName => "no_name",
+        NoRecord => "no_record",
+        Refused => "refused",
+        ServFail => "servfail",
+        Timeout => "timeout",
+    }
+}
+
+label! {
     /// Why something passed that the rules could not be asked about.
     FailOpen {
         Deadline => "deadline",
+        Dns => "dns",
         Full => "full",
         Internal => "internal",
         Limits => "limits",

@@ -15,6 +15,7 @@ pub use catalogue::Values;
 pub use catalogue::reference;
 pub use labels::Action;
 pub use labels::Direction;
+pub use labels::DnsResult;
 pub use labels::FailOpen;
 pub use labels::Interface;
 pub use labels::Mode;
@@ -62,6 +63,7 @@ pub struct Metrics {
     fail_open: [AtomicU64; FailOpen::ALL.len()],
     /// What others count; replaced at each scrape.
     sampled_fail_open: [AtomicU64; FailOpen::ALL.len()],
+    dns_queries: [AtomicU64; DnsResult::ALL.len()],
     connections: [AtomicI64; INTERFACES],
     accepted: [AtomicU64; INTERFACES],
     log_dropped: AtomicU64,
@@ -108,6 +110,7 @@ impl Metrics {
             recipients: Default::default(),
             fail_open: Default::default(),
             sampled_fail_open: Default::default(),
+            dns_queries: Default::default(),
             connections: Default::default(),
             accepted: Default::default(),
             log_dropped: AtomicU64::default(),
@@ -149,6 +152,11 @@ impl Metrics {
     /// Failures counted elsewhere since the start; they add to those told here.
     pub fn set_fail_open_elsewhere(&self, reason: FailOpen, total: u64) {
         self.sampled_fail_open[reason.index()].store(total, Relaxed);
+    }
+
+    /// Questions to the DNS since the start that came to this.
+    pub fn set_dns_queries(&self, result: DnsResult, total: u64) {
+        self.dns_queries[result.index()].store(total, Relaxed);
     }
 
     /// The connections now open, and all since the start.
@@ -342,6 +350,11 @@ impl Collector for Metrics {
                 let here = self.fail_open[reason.index()].load(Relaxed);
                 let elsewhere = self.sampled_fail_open[reason.index()].load(Relaxed);
                 series.counter(&[reason.word()], here.saturating_add(elsewhere))
+            })
+        })?;
+        family(out, &table::DNS_QUERIES, |series| {
+            DnsResult::ALL.iter().try_for_each(|result| {
+                series.counter(&[result.word()], self.dns_queries[result.index()].load(Relaxed))
             })
         })?;
         self.encode_listeners(out)?;

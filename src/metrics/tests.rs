@@ -37,6 +37,7 @@ fn counting_shows() {
     metrics.fail_open(FailOpen::Deadline);
     metrics.set_fail_open_elsewhere(FailOpen::Deadline, 2);
     metrics.set_fail_open_elsewhere(FailOpen::Deadline, 3);
+    metrics.set_dns_queries(DnsResult::ServFail, 8);
     metrics.set_connections(Interface::Milter, 4, 9);
     metrics.set_protocol_errors(Interface::Policy, "nul", 7);
     metrics.set_table("sessions", Table { entries: 10, capacity: 20, evictions: 1 });
@@ -59,6 +60,7 @@ fn counting_shows() {
         "gatepost_messages_total{verdict=\"hold\",direction=\"outbound\"} 1",
         "gatepost_recipients_total{verdict=\"accept\",direction=\"inbound\"} 5",
         "gatepost_fail_open_total{reason=\"deadline\"} 4",
+        "gatepost_dns_queries_total{result=\"servfail\"} 8",
         "gatepost_connections{interface=\"milter\"} 4",
         "gatepost_accepted_connections_total{interface=\"milter\"} 9",
         "gatepost_protocol_errors_total{interface=\"policy\",kind=\"nul\"} 7",
@@ -81,6 +83,7 @@ fn known_series_begin_at_zero() {
         "gatepost_request_duration_seconds_count{interface=\"milter\"} 0",
         "gatepost_messages_total{verdict=\"aborted\",direction=\"bounce\"} 0",
         "gatepost_fail_open_total{reason=\"store\"} 0",
+        "gatepost_dns_queries_total{result=\"cache\"} 0",
         "gatepost_connections{interface=\"policy\"} 0",
         "gatepost_rule_hits_total{rule=\"a\",mode=\"enforce\",action=\"reject\"} 0",
         "gatepost_rule_enabled{rule=\"a\"} 1",
