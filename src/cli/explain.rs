@@ -7,6 +7,7 @@ use super::Exit;
 use super::Format;
 use super::block_on;
 use super::complain;
+use super::nameservers;
 use super::say;
 use crate::config::Config;
 use crate::dns::Resolver;
@@ -61,7 +62,7 @@ pub(super) fn run(
         let message = message.map(read_message).transpose()?;
         let stage = stage_of(&text)?;
         let facts = facts(&text, stage, &policy);
-        let resolver = resolver(zone)?;
+        let resolver = resolver(zone, &config)?;
         let deadline = config.deadline.message;
         block_on(explain(&policy, facts, stage, message, &resolver, deadline))
             .map_err(|error| format!("can't run: {error}"))
@@ -128,10 +129,10 @@ fn read_message(path: &Path) -> Result<Message, String> {
     Ok(Message::from_eml(&eml))
 }
 
-/// What the zone's text says.
-fn resolver(zone: Option<&Path>) -> Result<Resolver, String> {
+/// What the zone's text says, and nothing else; without one the network.
+fn resolver(zone: Option<&Path>, config: &Config) -> Result<Resolver, String> {
     let Some(path) = zone else {
-        return Ok(Resolver::default());
+        return Ok(Resolver::live(nameservers(config)));
     };
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     match Zone::parse(&text) {

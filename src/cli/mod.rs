@@ -10,6 +10,8 @@ mod limits;
 mod listed;
 mod serve;
 
+use crate::config::Config;
+use crate::dns::Settings;
 use clap::CommandFactory as _;
 use clap::Parser;
 use clap::Subcommand;
@@ -62,7 +64,7 @@ enum Command {
         /// A message, to go on to the rules of the stage `message`.
         #[arg(long, value_name = "EML")]
         message: Option<PathBuf>,
-        /// What the DNS says, as text: `NAME TYPE DATA` a line, or `NAME SERVFAIL`.
+        /// What the DNS says, as text: `NAME TYPE DATA` a line, or `NAME SERVFAIL`; else it is asked.
         #[arg(long, value_name = "FILE")]
         zone: Option<PathBuf>,
         /// How it is told.
@@ -180,9 +182,15 @@ fn complain(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Runs what needs the store's timers. The store is in memory: nothing waits.
+/// Who is asked about names; the system's servers are looked up each time.
+fn nameservers(config: &Config) -> Settings {
+    Settings::new(config.dns.nameservers.clone(), config.dns.timeout)
+}
+
+/// Runs what needs the store's timers, or asks the DNS. The store is in memory: it does
+/// not wait.
 fn block_on<T>(future: impl Future<Output = T>) -> Result<T, io::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(runtime.block_on(future))
 }
 

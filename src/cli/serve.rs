@@ -7,6 +7,7 @@ use super::Exit;
 use super::complain;
 use super::keep;
 use super::keep::Keeping;
+use super::nameservers;
 use crate::config::Config;
 use crate::config::Decides;
 use crate::config::Listener as Listens;
@@ -170,7 +171,7 @@ async fn serve(
     let desk = Arc::new(Desk::new(Parts {
         policy: loaded.policy,
         state,
-        resolver: Resolver::default(),
+        resolver: Resolver::live(nameservers(&config)),
         clock,
         metrics: Arc::clone(&metrics),
         journal: Some(journal.clone()),
@@ -348,6 +349,7 @@ impl Daemon {
         let same_sockets =
             config.policy == now.policy && config.milter == now.milter && http(&config) == http(now);
         let same_sockets = same_sockets && config.control == now.control;
+        self.desk.ask_dns_of(nameservers(&config));
         let same = same_sockets && config.deadline == now.deadline && config.state == now.state;
         if !same || config.log != now.log {
             tracing::warn!("sockets, deadlines, the state and the log change only with a restart");

@@ -163,6 +163,24 @@ pub(super) const KEYS: &[Key] = &[
         default: "[]",
         sentence: "The names of this server: no stranger may say HELO with one.",
     },
+    Key {
+        path: "dns",
+        takes: "a map",
+        default: "",
+        sentence: "Who is asked about names. Best a resolver on this machine that asks for itself: lists refuse those that many share.",
+    },
+    Key {
+        path: "dns.nameservers",
+        takes: "a list; each item `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`",
+        default: "[]",
+        sentence: "Asked in turn when one does not answer; `[]` for those of `/etc/resolv.conf`.",
+    },
+    Key {
+        path: "dns.timeout",
+        takes: "a duration from 100ms to 10s",
+        default: "2s",
+        sentence: "For one server to answer; then the next is asked, or the only one again. After twice this there is no answer, so it is best less than half of `deadline.envelope`.",
+    },
     Key { path: "state", takes: "a map", default: "", sentence: "What is remembered between mails." },
     Key {
         path: "state.dir",

@@ -5,6 +5,7 @@ use super::Address;
 use super::Config;
 use super::Deadline;
 use super::Decides;
+use super::Dns;
 use super::Http;
 use super::Listener;
 use super::Local;
@@ -41,6 +42,14 @@ const MAX_SOCKET_PATH: usize = 107;
 const MIN_KEYS: u64 = 1_000;
 /// Above, 20 GB of memory: a mistake rather than a wish.
 const MAX_KEYS: u64 = 100_000_000;
+
+/// Of a name server that is given without one.
+const DNS_PORT: u16 = 53;
+
+/// Below, answers from the other side of the earth come too late.
+const MIN_DNS_TIMEOUT: Duration = Duration::from_millis(100);
+/// Above, two tries would fill most deadlines.
+const MAX_DNS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Below, a disk would do little else.
 const MIN_EVERY: Duration = Duration::from_secs(1);
@@ -88,8 +97,12 @@ pub(super) fn config(written: Written, folder: &Path, mistakes: &mut Mistakes) -
             domains: written.domains.iter().filter_map(|text| reader.domain(text)).collect(),
             hostnames: written.hostnames.iter().filter_map(|text| reader.hostname(text)).collect(),
         },
+        dns: Dns {
+            nameservers: written.nameservers.iter().filter_map(|text| reader.nameserver(text)).collect(),
+            timeout: reader.duration_in(&written.dns_timeout, MIN_DNS_TIMEOUT, MAX_DNS_TIMEOUT),
+        },
         state: State {
-            snapshot_every: reader.snapshot_every(&written.snapshot_every),
+            snapshot_every: reader.duration_in(&written.snapshot_every, MIN_EVERY, MAX_EVERY),
             max_keys: reader.max_keys(&written.max_keys),
             dir: state_dir,
         },
@@ -281,12 +294,29 @@ impl Reader<'_> {
         Some(path)
     }
 
-    fn snapshot_every(&mut self, text: &Text) -> Duration {
+    fn nameserver(&mut self, text: &Text) -> Option<SocketAddr> {
+        let bare = text.text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let alone = bare.unwrap_or(&text.text).parse::<IpAddr>();
+        let address = match alone {
+            Ok(ip) => Some(SocketAddr::new(ip, DNS_PORT)),
+            Err(_) => text.text.parse().ok().filter(|address: &SocketAddr| address.port() != 0),
+        };
+        if address.is_none() {
+            let message = format!(
+                "`{}` is not an address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353; names are not looked up here",
+                text.text
+            );
+            self.wrong(text, message);
+        }
+        address
+    }
+
+    fn duration_in(&mut self, text: &Text, least: Duration, most: Duration) -> Duration {
         let duration = parse_duration(&text.text);
-        duration.filter(|every| (MIN_EVERY..=MAX_EVERY).contains(every)).unwrap_or_else(|| {
-            let (least, most) = (show_duration(MIN_EVERY), show_duration(MAX_EVERY));
-            self.wrong(text, format!("`{}` is not a duration from {least} to {most}", text.text));
-            MIN_EVERY
+        duration.filter(|duration| (least..=most).contains(duration)).unwrap_or_else(|| {
+            let (shortest, longest) = (show_duration(least), show_duration(most));
+            self.wrong(text, format!("`{}` is not a duration from {shortest} to {longest}", text.text));
+            least
         })
     }
 

@@ -38,6 +38,7 @@ pub struct Config {
     pub enforce: Vec<Selector>,
     pub disable: Vec<Selector>,
     pub local: Local,
+    pub dns: Dns,
     pub state: State,
     pub deadline: Deadline,
     pub log: Log,
@@ -102,6 +103,15 @@ pub struct Local {
     pub domains: Vec<String>,
     /// In lower case.
     pub hostnames: Vec<String>,
+}
+
+/// Who is asked about names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Dns {
+    /// None: those of the system.
+    pub nameservers: Vec<SocketAddr>,
+    /// For one of them.
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]

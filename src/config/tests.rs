@@ -38,6 +38,7 @@ fn without_a_file_the_defaults_hold() {
     let networks: Vec<_> = config.local.networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["127.0.0.0/8", "::1/128"]);
     assert!(config.local.domains.is_empty() && config.local.hostnames.is_empty());
+    assert_eq!(config.dns, Dns { nameservers: Vec::new(), timeout: Duration::from_secs(2) });
     assert_eq!(config.state.max_keys, 1_000_000);
     assert_eq!((config.state.dir, config.control), (None, None));
     assert_eq!(config.state.snapshot_every, Duration::from_secs(10));
@@ -60,6 +61,7 @@ policy_dir: ../rules
 enforce: [20-mx.yaml, "content-*"]
 disable: greylist
 local: {networks: [192.0.2.0/24, 198.51.100.7, "2001:db8::/32"], domains: [Example.COM., .example.org], hostnames: [MX.example.com]}
+dns: {nameservers: [127.0.0.1, "127.0.0.2:5353", "::1", "[::1]", "[::1]:5353"], timeout: 500ms}
 state: {dir: state, snapshot_every: 1m, max_keys: 10K}
 deadline: {envelope: 500ms, message: 1m}
 log: {format: json, level: debug}
@@ -80,6 +82,9 @@ log: {format: json, level: debug}
     assert_eq!(config.local.networks[1].to_string(), "198.51.100.7/32");
     assert_eq!(config.local.domains, ["example.com", ".example.org"]);
     assert_eq!(config.local.hostnames, ["mx.example.com"]);
+    let servers: Vec<_> = config.dns.nameservers.iter().map(ToString::to_string).collect();
+    assert_eq!(servers, ["127.0.0.1:53", "127.0.0.2:5353", "[::1]:53", "[::1]:53", "[::1]:5353"]);
+    assert_eq!(config.dns.timeout, Duration::from_millis(500));
     assert_eq!(config.state.max_keys, 10_240);
     assert_eq!(config.state.dir.as_deref(), Some(Path::new("/etc/gatepost/state")));
     assert_eq!(config.control.as_deref(), Some(Path::new("/etc/gatepost/state/control.sock")));
@@ -129,8 +134,8 @@ fn each_mistake_has_its_text() {
         ("state: {snapshot_every: 500ms}", "1:25: `500ms` is not a duration from 1s to 1h"),
         ("state: {snapshot_every: 2h}", "1:25: `2h` is not a duration from 1s to 1h"),
         (
-            "dns: {}",
-            "1:1: no key `dns`; here may stand listen, control, policy_dir, enforce, disable, local, state, deadline, log",
+            "secrets: {}",
+            "1:1: no key `secrets`; here may stand listen, control, policy_dir, enforce, disable, local, dns, state, deadline, log",
         ),
         (
             "control: inet:127.0.0.1:5",
@@ -275,6 +280,21 @@ fn each_mistake_has_its_text() {
         ("local: {domains: [a..b]}", "1:19: `a..b` is not a domain such as example.com or .example.com"),
         ("local: {hostnames: [.b]}", "1:21: `.b` is not a host name such as mail.example.com"),
         ("local: {hostnames: [127.0.0.1]}", "1:21: `127.0.0.1` is not a host name such as mail.example.com"),
+        ("dns: {servers: []}", "1:7: no key `servers`; did you mean `nameservers`?"),
+        (
+            "dns: {nameservers: [localhost]}",
+            "1:21: `localhost` is not an address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353; names are not looked up here",
+        ),
+        (
+            "dns: {nameservers: \"127.0.0.1:0\"}",
+            "1:20: `127.0.0.1:0` is not an address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353; names are not looked up here",
+        ),
+        (
+            "dns: {nameservers: [\"::1:5353x\"]}",
+            "1:21: `::1:5353x` is not an address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353; names are not looked up here",
+        ),
+        ("dns: {timeout: 2}", "1:16: `2` is not a duration from 100ms to 10s"),
+        ("dns: {timeout: 1m}", "1:16: `1m` is not a duration from 100ms to 10s"),
         ("state: {max_keys: 1e6}", "1:19: `1e6` is not a number from 1000 to 100000000"),
         ("state: {max_keys: 0}", "1:19: `0` is not a number from 1000 to 100000000"),
         ("state: {max_keys: 1G}", "1:19: `1G` is not a number from 1000 to 100000000"),

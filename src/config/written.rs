@@ -51,6 +51,8 @@ pub(super) struct Written {
     pub(super) networks: Vec<Text>,
     pub(super) domains: Vec<Text>,
     pub(super) hostnames: Vec<Text>,
+    pub(super) nameservers: Vec<Text>,
+    pub(super) dns_timeout: Text,
     pub(super) state_dir: Option<Text>,
     pub(super) snapshot_every: Text,
     pub(super) max_keys: Text,
@@ -75,6 +77,7 @@ impl Written {
         let top = reader.section(Some(&root), "");
         let listen = reader.section_in(top, "listen");
         let local = reader.section_in(top, "local");
+        let dns = reader.section_in(top, "dns");
         let state = reader.section_in(top, "state");
         let deadline = reader.section_in(top, "deadline");
         let log = reader.section_in(top, "log");
@@ -89,6 +92,8 @@ impl Written {
             networks: reader.texts(local, "local.networks"),
             domains: reader.texts(local, "local.domains"),
             hostnames: reader.texts(local, "local.hostnames"),
+            nameservers: reader.texts(dns, "dns.nameservers"),
+            dns_timeout: reader.text(dns, "dns.timeout"),
             state_dir: reader.given_text(state, "state.dir"),
             snapshot_every: reader.text(state, "state.snapshot_every"),
             max_keys: reader.text(state, "state.max_keys"),
