@@ -14,6 +14,7 @@
 )]
 
 mod control;
+mod dns;
 mod faults;
 mod http_limits;
 mod miltertest;

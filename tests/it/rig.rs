@@ -3,6 +3,7 @@
 //! again and again until an event is there or a deadline has passed.
 
 pub(crate) mod delegation;
+pub(crate) mod dns;
 pub(crate) mod gatepost;
 pub(crate) mod http;
 pub(crate) mod milter;
