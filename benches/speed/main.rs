@@ -19,6 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 mod areas;
 mod compare;
 mod count;
+mod dns;
 mod gatepost;
 mod keys;
 mod lookup;

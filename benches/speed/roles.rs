@@ -1,6 +1,7 @@
 //! What a child process does: serve, or ask and print what it measured.
 
 use crate::count;
+use crate::dns;
 use crate::keys;
 use crate::milter;
 use crate::milter::Agreed;
@@ -25,6 +26,10 @@ pub fn run(words: &[String]) -> io::Result<()> {
     if word(0) == "decide" {
         let others = on_threads(1, count::decide(number(1)? as u64))?;
         return writeln!(io::stdout(), "{others}");
+    }
+    if word(0) == "dns" {
+        let [hot, any, entries, bytes, bound] = on_threads(1, dns::measure(number(1)?))?;
+        return writeln!(io::stdout(), "{hot} {any} {entries} {bytes} {bound}");
     }
     if word(0) == "table" {
         let [hot, refused, any, bytes] = on_threads(1, table::measure(number(1)? as u64, number(2)?))?;
