@@ -179,7 +179,7 @@ mod tests {
             lookups.want(missed);
         }
         assert_eq!(lookups.watch(|| ()), ((), Vec::new()));
-        assert_eq!(lookups.take_wanted(), [lookup.clone()]);
+        assert_eq!(lookups.take_wanted(), std::slice::from_ref(&lookup));
         lookups.end();
         assert_eq!(lookups.watch(miss), (None, Vec::new()));
         lookups.add(lookup.clone(), Finding::Dns(Answer::Silent));
