@@ -280,7 +280,7 @@ fn each_mistake_has_its_text() {
         ("local: {domains: [a..b]}", "1:19: `a..b` is not a domain such as example.com or .example.com"),
         ("local: {hostnames: [.b]}", "1:21: `.b` is not a host name such as mail.example.com"),
         ("local: {hostnames: [127.0.0.1]}", "1:21: `127.0.0.1` is not a host name such as mail.example.com"),
-        ("dns: {servers: []}", "1:7: no key `servers`; did you mean `nameservers`?"),
+        ("dns: {nameserver: []}", "1:7: no key `nameserver`; did you mean `nameservers`?"),
         (
             "dns: {nameservers: [localhost]}",
             "1:21: `localhost` is not an address such as 127.0.0.1, 127.0.0.1:5353 or [::1]:5353; names are not looked up here",

@@ -137,7 +137,9 @@ impl Live {
             is_answered: false,
         };
         let shared = turn.answer().boxed().shared();
-        under_way.insert(question.clone(), (number, shared.downgrade()?));
+        if let Some(weak) = shared.downgrade() {
+            under_way.insert(question.clone(), (number, weak));
+        }
         Some(shared)
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn new(settings: Settings) -> Self {
+        let Settings { servers, timeout } = &settings;
+        tracing::info!(?servers, ?timeout, "names are looked up");
         Self { settings, first: AtomicUsize::new(0) }
     }
 
@@ -141,8 +143,9 @@ impl Network {
             return Ok(message);
         }
         // The task that serves the connection ends with `sockets`.
-        let tcp = TcpClientStream::exchange(server, None, limit, Some(1), sockets.clone()).await?;
-        tcp.send(request).first_answer().await
+        let tcp = TcpClientStream::exchange(server, None, limit, Some(1), sockets.clone()).await;
+        let tcp = tcp.map_err(|_| NetError::Truncated)?;
+        tcp.send(request).first_answer().await.map_err(|_| NetError::Truncated)
     }
 }
 
