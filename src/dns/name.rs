@@ -19,10 +19,15 @@ impl Name {
     /// None for what can't stand in a question: too long, an empty label, blanks and
     /// control bytes, a name that is not in ASCII.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_any(text).filter(|name| !name.0.contains(' '))
+    }
+
+    /// The same with blanks, which a macro of SPF may put into a name.
+    pub fn parse_any(text: &str) -> Option<Self> {
         let text = text.strip_suffix('.').unwrap_or(text);
-        let fits = |label: &str| {
-            (1..=MAX_LABEL_BYTES).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_graphic())
-        };
+        let is_printable = |b: u8| b == b' ' || b.is_ascii_graphic();
+        let fits =
+            |label: &str| (1..=MAX_LABEL_BYTES).contains(&label.len()) && label.bytes().all(is_printable);
         if text.is_empty() || text.len() > MAX_BYTES || !text.split('.').all(fits) {
             return None;
         }
@@ -103,6 +108,8 @@ mod tests {
         ] {
             assert_eq!(Name::parse(text).as_ref().map(Name::as_str), expected, "{text}");
         }
+        assert_eq!(Name::parse_any("A b.example").unwrap().as_str(), "a b.example");
+        assert_eq!(Name::parse_any("a\t.example"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Answers written down as text, a record a line: `NAME TYPE DATA`, or `NAME
-//! SERVFAIL`, `REFUSED`, `TIMEOUT`. What is not written does not exist.
+//! SERVFAIL`, `REFUSED`, `TIMEOUT`. What is not written does not exist. In names and
+//! in quoted strings `\DDD` is any byte, in decimal, and `\x` is x.
 //!
 //! `*.zone` stands for all names below it that are not written (RFC 4592); of a
 //! name that fails every kind fails.
@@ -47,7 +48,9 @@ impl Zone {
         let (name, rest) = line.split_once(char::is_whitespace).ok_or(FORM)?;
         let (word, data) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest.trim(), ""));
         let data = data.trim();
-        let name = Name::parse(name).ok_or_else(|| format!("`{name}` is not a name"))?;
+        let plain = String::from_utf8(strings(&format!("\"{name}\""))?).ok();
+        let name =
+            plain.and_then(|name| Name::parse_any(&name)).ok_or_else(|| format!("`{name}` is not a name"))?;
         let node = self.names.entry(name.as_str().to_owned()).or_default();
         let host = |text: &str| Name::parse(text).ok_or_else(|| format!("`{text}` is not a name"));
         let word = word.to_ascii_uppercase();
@@ -161,7 +164,13 @@ fn strings(data: &str) -> Result<Vec<u8>, String> {
         let mut bytes = inner.bytes().enumerate();
         let end = loop {
             match bytes.next() {
-                Some((_, b'\\')) => joined.extend(bytes.next().map(|(_, byte)| byte)),
+                Some((at, b'\\')) => match inner.get(at + 1..at + 4).and_then(|code| code.parse().ok()) {
+                    Some(byte) => {
+                        joined.push(byte);
+                        bytes.nth(2);
+                    }
+                    None => joined.extend(bytes.next().map(|(_, byte)| byte)),
+                },
                 Some((at, b'"')) => break at,
                 Some((_, byte)) => joined.push(byte),
                 None => return Err("a string has no closing quote".to_owned()),
@@ -190,7 +199,9 @@ example.com        MX    10 mail.example.com
 nomail.example     MX    0 .
 example.com        TXT   "v=spf1 " "-all \"x\""
 example.com        TXT   v=other with words
+bytes.example.com  TXT   "\195\164\013\\\"\300"
 7.2.0.192.in-addr.arpa PTR mail.example.com
+a\032b.example.com A    192.0.2.3
 bad.example        SERVFAIL
 shy.example        REFUSED
 slow.example       TIMEOUT
@@ -232,6 +243,10 @@ own.wild.example   TXT   here
             .map(|text| Record::Txt(text.as_bytes().into()))
             .into();
         assert_eq!(ask("example.com", Kind::Txt), Answer::Records(texts.into()));
+        let blank = Question::new(Name::parse_any("a b.example.com").unwrap(), Kind::A);
+        assert_eq!(Zone::parse(ZONE).unwrap().answer(&blank), a(&["192.0.2.3"]));
+        let bytes = Record::Txt(b"\xc3\xa4\r\\\"300".as_slice().into());
+        assert_eq!(ask("bytes.example.com", Kind::Txt), Answer::Records([bytes].into()));
         let nomail = Record::Mx { preference: 0, exchange: None };
         assert_eq!(ask("nomail.example", Kind::Mx), Answer::Records([nomail].into()));
     }
