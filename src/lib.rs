@@ -4,6 +4,7 @@
 //! The modules in the order in which data flows through them; each knows only
 //! those below the line that it needs, never one to its left.
 
+pub mod auth;
 pub mod checks;
 pub mod cli;
 pub mod config;

@@ -36,7 +36,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("near", &[]),
     ("reply", &[]),
     ("dns", &[]),
-    ("lookup", &["dns"]),
+    ("auth", &["dns", "names"]),
+    ("lookup", &["auth", "dns"]),
     ("verdict", &["reply"]),
     ("state", &["quantity"]),
     ("config", &["near", "quantity", "yaml"]),
@@ -47,8 +48,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "checks",
         &[
-            "dns", "facts", "lists", "lookup", "message", "names", "near", "quantity", "state", "values",
-            "yaml",
+            "auth", "dns", "facts", "lists", "lookup", "message", "names", "near", "quantity", "state",
+            "values", "yaml",
         ],
     ),
     (

@@ -42,6 +42,7 @@ mod postfix_states;
 mod postfix_tls;
 mod rig;
 mod rig_itself;
+mod spf_suite;
 mod startup;
 mod state;
 mod wire_delegation;

@@ -14,6 +14,7 @@ pub(crate) mod sasl;
 pub(crate) mod sink;
 pub(crate) mod smtp;
 pub(crate) mod tls;
+pub(crate) mod zone;
 
 pub(crate) use delegation::Delegation;
 pub(crate) use gatepost::Gatepost;
