@@ -6,11 +6,15 @@
 //! all that a stage needs at once, and asks the rules again. What was found out holds as long as the session, so that
 //! nothing is asked twice, not by the other protocol either.
 
+use crate::auth::SpfAnswer;
+use crate::auth::SpfIdentity;
+use crate::auth::SpfQuestion;
 use crate::dns::Answer;
 use crate::dns::Question;
 use crate::dns::Resolver;
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// Answers kept of one session: a mail with a thousand recipients may ask about each.
 const MAX_FOUND: usize = 1_000;
@@ -22,12 +26,23 @@ const MAX_WANTED: usize = 500;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lookup {
     Dns(Question),
+    Spf(SpfQuestion),
+}
+
+impl Lookup {
+    fn is_of_message(&self) -> bool {
+        match self {
+            Self::Dns(_) => false,
+            Self::Spf(question) => question.identity == SpfIdentity::MailFrom,
+        }
+    }
 }
 
 /// What was found out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     Dns(Answer),
+    Spf(Arc<SpfAnswer>),
 }
 
 impl Finding {
@@ -50,6 +65,11 @@ impl Findings {
         if self.found.len() < MAX_FOUND {
             self.found.push((lookup, finding));
         }
+    }
+
+    /// Forgets what only one message was about.
+    pub fn end_transaction(&mut self) {
+        self.found.retain(|(lookup, _)| !lookup.is_of_message());
     }
 
     fn get(&self, lookup: &Lookup) -> Option<&Finding> {
@@ -92,8 +112,19 @@ impl<'a> Lookups<'a> {
     pub fn dns(&self, question: &Question) -> Option<Answer> {
         let lookup = Lookup::Dns(question.clone());
         let finding = self.find(lookup, || self.resolver.known(question).map(Finding::Dns))?;
-        let Finding::Dns(answer) = finding;
-        Some(answer)
+        match finding {
+            Finding::Dns(answer) => Some(answer),
+            Finding::Spf(_) => None,
+        }
+    }
+
+    /// The same for what SPF says.
+    pub fn spf(&self, question: &SpfQuestion) -> Option<Arc<SpfAnswer>> {
+        let at_once = || question.known(self.resolver).map(|answer| Finding::Spf(Arc::new(answer)));
+        match self.find(Lookup::Spf(question.clone()), at_once)? {
+            Finding::Spf(answer) => Some(answer),
+            Finding::Dns(_) => None,
+        }
     }
 
     /// What is known of it, or can be known at once; else it is missed.

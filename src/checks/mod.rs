@@ -17,6 +17,7 @@ mod limit;
 mod listed;
 mod rate;
 mod score;
+mod spf;
 mod tag;
 mod time;
 
@@ -30,9 +31,12 @@ pub use listed::Listed;
 pub use rate::Rate;
 pub use score::Score;
 pub use score::show_score;
+pub use spf::Spf;
 pub use tag::Tag;
 pub use time::Time;
 
+use crate::auth::SpfAnswer;
+use crate::auth::SpfQuestion;
 use crate::dns;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -120,6 +124,11 @@ impl<'a> Context<'a> {
     /// The answer of the DNS; None: it is still to come, or never will.
     pub fn dns(&self, question: &dns::Question) -> Option<dns::Answer> {
         self.lookups?.dns(question)
+    }
+
+    /// The same for what SPF says.
+    pub fn spf(&self, question: &SpfQuestion) -> Option<Arc<SpfAnswer>> {
+        self.lookups?.spf(question)
     }
 
     /// The words that a test gives as what a check comes to.
@@ -467,6 +476,7 @@ checks! {
     listed => Listed,
     rate => Rate,
     score => Score,
+    spf => Spf,
     tag => Tag,
     time => Time,
 }
@@ -528,6 +538,7 @@ impl AnyCheck {
             Self::Listed(check) => vec![check.key],
             Self::Rate(check) => check.reads(),
             Self::Score(check) => check.reads(),
+            Self::Spf(check) => check.reads(),
             Self::Tag(_) | Self::Time(_) => Vec::new(),
         }
     }

@@ -11,6 +11,7 @@ use crate::lookup::Finding;
 use crate::lookup::Lookup;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use std::sync::Arc;
 use tokio::time::Instant;
 use tokio::time::timeout_at;
 
@@ -51,6 +52,7 @@ pub(super) async fn passes(
 async fn find_out(lookup: Lookup, store: Store<'_>) -> (Lookup, Finding) {
     let finding = match &lookup {
         Lookup::Dns(question) => Finding::Dns(store.resolver.ask(question).await),
+        Lookup::Spf(question) => Finding::Spf(Arc::new(question.answer(store.resolver).await)),
     };
     (lookup, finding)
 }
