@@ -7,6 +7,7 @@
 
 mod cache;
 mod live;
+mod made;
 mod name;
 mod network;
 mod reply;
@@ -18,6 +19,8 @@ pub use name::Name;
 pub use zone::Zone;
 
 use live::Live;
+use made::Made;
+use std::any::Any;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::net::Ipv6Addr;
@@ -165,7 +168,10 @@ impl Settings {
 
 /// Who is asked. Cheap to clone: its cache is shared.
 #[derive(Clone, Debug)]
-pub struct Resolver(Source);
+pub struct Resolver {
+    source: Source,
+    made: Arc<Made>,
+}
 
 #[derive(Clone, Debug)]
 enum Source {
@@ -181,26 +187,30 @@ impl Default for Resolver {
 }
 
 impl Resolver {
+    fn of(source: Source) -> Self {
+        Self { source, made: Arc::default() }
+    }
+
     /// Answers from a text alone: for tests, and for `explain`.
     pub fn of_zone(zone: Zone) -> Self {
-        Self(Source::Zone(Arc::new(zone)))
+        Self::of(Source::Zone(Arc::new(zone)))
     }
 
     /// Asks the network.
     pub fn live(settings: Settings) -> Self {
-        Self(Source::Live(Arc::new(Live::new(settings))))
+        Self::of(Source::Live(Arc::new(Live::new(settings))))
     }
 
     /// Asks others from now on.
     pub fn change(&self, settings: Settings) {
-        if let Source::Live(live) = &self.0 {
+        if let Source::Live(live) = &self.source {
             live.change(settings);
         }
     }
 
     /// What can be said at once, without asking anybody.
     pub fn known(&self, question: &Question) -> Option<Answer> {
-        match &self.0 {
+        match &self.source {
             Source::Live(live) => live.known(question),
             Source::Zone(zone) => Some(zone.answer(question)),
         }
@@ -208,14 +218,19 @@ impl Resolver {
 
     /// The answer, as soon as it is there or nobody will answer any more.
     pub async fn ask(&self, question: &Question) -> Answer {
-        match &self.0 {
+        match &self.source {
             Source::Live(live) => live.ask(question).await,
             Source::Zone(zone) => zone.answer(question),
         }
     }
 
+    /// What somebody makes of answers and keeps beside them: one value of each type.
+    pub fn made<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.made.of(make)
+    }
+
     pub fn stats(&self) -> Stats {
-        match &self.0 {
+        match &self.source {
             Source::Live(live) => live.stats(),
             Source::Zone(_) => Stats::default(),
         }

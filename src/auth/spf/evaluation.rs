@@ -9,8 +9,9 @@ use super::SpfResult;
 use super::macros::Told;
 use super::macros::expand;
 use super::macros::expand_text;
-use super::macros::may_be_name;
 use super::macros::wants_validated;
+use super::records::Records;
+use super::records::spec_of;
 use crate::dns::Answer;
 use crate::dns::Kind;
 use crate::dns::Name;
@@ -20,6 +21,7 @@ use crate::dns::Resolver;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use viaspf_record::DomainSpec;
 use viaspf_record::DualCidrLength;
 use viaspf_record::ExplainString;
@@ -40,9 +42,8 @@ const MAX_VOID_TERMS: u32 = 2;
 /// Hosts that are looked up for one `mx`, and names of the client.
 const MAX_HOSTS: usize = 10;
 
-/// The longest records in use have a few thousand bytes; a macro of four bytes may stand
-/// for 300.
-const MAX_RECORD_BYTES: usize = 16 * 1024;
+/// Of an explanation, which is then cut.
+const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 /// Whether answers that are still to come are waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,6 +89,7 @@ struct Names {
 /// One way through the records.
 pub(super) struct Evaluation<'a> {
     resolver: &'a Resolver,
+    records: Arc<Records>,
     patience: Patience,
     told: Told<'a>,
     terms: u32,
@@ -107,8 +109,9 @@ impl<'a> Evaluation<'a> {
         patience: Patience,
     ) -> Self {
         let told = Told { ip: ip.to_canonical(), local, domain, helo };
+        let records = resolver.made(Records::new);
         let (names, mechanism, text) = (None, None, None);
-        Self { resolver, patience, told, terms: 0, void_terms: 0, names, mechanism, text }
+        Self { resolver, records, patience, told, terms: 0, void_terms: 0, names, mechanism, text }
     }
 
     pub(super) async fn run(mut self, domain: &str) -> Found {
@@ -125,7 +128,7 @@ impl<'a> Evaluation<'a> {
         let Some(record) = self.record(domain).await? else {
             return Ok(SpfResult::None);
         };
-        let (redirect, explanation) = modifiers(&record)?;
+        let (redirect, explanation) = modifiers(&record);
         for directive in record.directives() {
             if !self.matches(&directive.mechanism, domain).await? {
                 continue;
@@ -168,27 +171,15 @@ impl<'a> Evaluation<'a> {
         Box::pin(self.check_host(target.as_str(), of))
     }
 
-    /// The one record of a domain (RFC 7208, 4.5).
-    async fn record(&self, domain: &str) -> Checked<Option<SpfRecord>> {
+    async fn record(&self, domain: &str) -> Checked<Option<Arc<SpfRecord>>> {
         let Some(name) = Name::parse_any(domain) else {
             return Ok(None);
         };
-        let answer = self.ask(name, Kind::Txt).await?;
-        let mut records = answer.records().iter().filter_map(|record| match record {
-            Record::Txt(bytes) if is_spf(bytes) => Some(bytes),
-            _ => None,
-        });
-        let Some(bytes) = records.next() else {
+        let question = Question::new(name, Kind::Txt);
+        let Answer::Records(answer) = self.put(&question).await? else {
             return Ok(None);
         };
-        if records.next().is_some() {
-            return Err(Stop::Permanent("more than one SPF record"));
-        }
-        if bytes.len() > MAX_RECORD_BYTES {
-            return Err(Stop::Permanent("SPF record too long"));
-        }
-        let record = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
-        record.filter(names_are_names).map(Some).ok_or(Stop::Permanent("SPF record can't be read"))
+        self.records.read(&question.name, &answer).map_err(Stop::Permanent)
     }
 
     async fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Checked<bool> {
@@ -305,7 +296,7 @@ impl<'a> Evaluation<'a> {
         let [Record::Txt(bytes)] = answer.records() else {
             return None;
         };
-        let bytes = Some(bytes).filter(|bytes| bytes.len() <= MAX_RECORD_BYTES)?;
+        let bytes = Some(bytes).filter(|bytes| bytes.len() <= MAX_TEXT_BYTES)?;
         let text: ExplainString = std::str::from_utf8(bytes).ok()?.parse().ok()?;
         let wants = text.segments.iter().any(|segment| match segment {
             viaspf_record::ExplainStringSegment::MacroString(macros) => wants_validated(macros),
@@ -366,10 +357,13 @@ impl<'a> Evaluation<'a> {
     }
 
     async fn ask(&self, name: Name, kind: Kind) -> Checked<Answer> {
-        let question = Question::new(name, kind);
-        let answer = match (self.resolver.known(&question), self.patience) {
+        self.put(&Question::new(name, kind)).await
+    }
+
+    async fn put(&self, question: &Question) -> Checked<Answer> {
+        let answer = match (self.resolver.known(question), self.patience) {
             (Some(answer), _) => answer,
-            (None, Patience::Endless) => self.resolver.ask(&question).await,
+            (None, Patience::Endless) => self.resolver.ask(question).await,
             (None, Patience::None) => std::future::pending().await,
         };
         match answer {
@@ -380,49 +374,17 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-/// Either may stand once (RFC 7208, 6).
-fn modifiers(record: &SpfRecord) -> Checked<(Option<&Redirect>, Option<&Explanation>)> {
+/// Each stands once at most.
+fn modifiers(record: &SpfRecord) -> (Option<&Redirect>, Option<&Explanation>) {
     let (mut redirect, mut explanation) = (None, None);
     for modifier in record.modifiers() {
-        let before = match modifier {
-            Modifier::Redirect(found) => redirect.replace(found).is_some(),
-            Modifier::Explanation(found) => explanation.replace(found).is_some(),
-            Modifier::Unknown(_) => false,
-        };
-        if before {
-            return Err(Stop::Permanent("redirect= or exp= stands twice"));
+        match modifier {
+            Modifier::Redirect(found) => redirect = Some(found),
+            Modifier::Explanation(found) => explanation = Some(found),
+            Modifier::Unknown(_) => {}
         }
     }
-    Ok((redirect, explanation))
-}
-
-fn spec_of(mechanism: &Mechanism) -> Option<&DomainSpec> {
-    match mechanism {
-        Mechanism::A(a) => a.domain_spec.as_ref(),
-        Mechanism::Exists(exists) => Some(&exists.domain_spec),
-        Mechanism::Include(include) => Some(&include.domain_spec),
-        Mechanism::Mx(mx) => mx.domain_spec.as_ref(),
-        Mechanism::Ptr(ptr) => ptr.domain_spec.as_ref(),
-        Mechanism::All | Mechanism::Ip4(_) | Mechanism::Ip6(_) => None,
-    }
-}
-
-/// The grammar of all macros is one; some must not stand in names.
-fn names_are_names(record: &SpfRecord) -> bool {
-    let of_terms = record.directives().filter_map(|directive| spec_of(&directive.mechanism));
-    let of_modifiers = record.modifiers().filter_map(|modifier| match modifier {
-        Modifier::Redirect(redirect) => Some(&redirect.domain_spec),
-        Modifier::Explanation(explanation) => Some(&explanation.domain_spec),
-        Modifier::Unknown(_) => None,
-    });
-    of_terms.chain(of_modifiers).all(|spec| may_be_name(spec.as_ref()))
-}
-
-/// Exactly this version, at the end or before a blank (RFC 7208, 4.5).
-fn is_spf(bytes: &[u8]) -> bool {
-    let version = b"v=spf1";
-    let starts = bytes.get(..version.len()).is_some_and(|start| start.eq_ignore_ascii_case(version));
-    starts && bytes.get(version.len()).is_none_or(|byte| *byte == b' ')
+    (redirect, explanation)
 }
 
 /// Whether two addresses of one family begin with the same bits.

@@ -5,6 +5,7 @@
 
 mod evaluation;
 mod macros;
+mod records;
 
 use crate::dns::Resolver;
 use crate::names::split_address;
