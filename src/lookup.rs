@@ -195,8 +195,26 @@ impl<'a> Lookups<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::SpfResult;
     use crate::dns::Kind;
     use crate::dns::Name;
+
+    #[test]
+    fn what_one_message_was_about_is_forgotten_with_it() {
+        let of = |identity| {
+            let (helo, sender) = ("a.test".to_owned(), "x@a.test".to_owned());
+            SpfQuestion { ip: [192, 0, 2, 1].into(), identity, helo, sender }
+        };
+        let (helo, sender) = (of(SpfIdentity::Helo), of(SpfIdentity::MailFrom));
+        let mut findings = Findings::default();
+        for question in [&helo, &sender] {
+            let answer = Arc::new(question.plain(SpfResult::Pass));
+            findings.add(Lookup::Spf(question.clone()), Finding::Spf(answer));
+        }
+        findings.end_transaction();
+        assert!(findings.get(&Lookup::Spf(helo)).is_some());
+        assert!(findings.get(&Lookup::Spf(sender)).is_none());
+    }
 
     #[test]
     fn an_answer_that_is_missed_is_wanted_once() {
