@@ -16,6 +16,8 @@
 //!   again.
 //! - `auto_allow` (default `5`): a network waits no more once mail of it that had come back
 //!   was let in in so many different hours; `none` for never.
+//! - `spf` (default `false`): whether hosts that may send for the sender's domain are a
+//!   pool.
 //! - `remember` (default `35d`): for how long what came back is known, from its last use.
 //!
 //! The next try may come from another host of the same pool. If the client's name is
@@ -24,6 +26,11 @@
 //! pool is its /24, and it proves nothing for its neighbours. Of the sender case and
 //! `+extension` never count, nor numbers that stand as words of their own, as in the
 //! senders of mailing lists.
+//!
+//! With `spf: true` all hosts for which SPF passes are one pool of the sender's domain,
+//! whatever their names and networks: large providers send the same mail from hundreds. It is asked
+//! for only when the rest of the rule lets it apply; where there is no answer, or no
+//! sender, the pool is as above.
 //!
 //! Each rule remembers its own. In observe nothing is delayed, and so nothing comes back
 //! before there is another mail: what a rule would have delayed is counted at its most,
@@ -50,8 +57,12 @@ use super::Check;
 use super::Context;
 use super::Needs;
 use super::Truth;
+use crate::auth::SpfIdentity;
+use crate::auth::SpfQuestion;
+use crate::auth::SpfResult;
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::NULL_SENDER;
 use crate::facts::Stage;
 use crate::facts::parse_ip;
 use crate::quantity::parse_duration;
@@ -73,6 +84,9 @@ use std::time::Duration;
 /// Servers that send the same mail from several addresses have them in one of these.
 const IPV4_PREFIX: u8 = 24;
 
+/// Before a pool that is a sender's domain: no client's name has a colon.
+const OF_SPF: &str = "spf:";
+
 const DELAY: Duration = Duration::from_secs(300);
 const RETRY_WINDOW: Duration = Duration::from_secs(2 * 86_400);
 const AUTO_ALLOW: u32 = 5;
@@ -81,10 +95,12 @@ const REMEMBER: Duration = Duration::from_secs(35 * 86_400);
 #[derive(Clone, Debug)]
 pub struct Greylist {
     pub terms: Terms,
+    /// Whether who may send for a domain is a pool.
+    by_spf: bool,
 }
 
 impl Check for Greylist {
-    const OPTIONS: &'static [&'static str] = &["delay", "retry_window", "auto_allow", "remember"];
+    const OPTIONS: &'static [&'static str] = &["delay", "retry_window", "auto_allow", "spf", "remember"];
 
     const MAY_STAND_BARE: bool = true;
 
@@ -106,6 +122,10 @@ impl Check for Greylist {
             Some(node) => auto_allow(node, cx),
             None => Some(Some(AUTO_ALLOW)),
         };
+        let by_spf = match node.get("spf") {
+            Some(node) => yes_or_no(node, cx),
+            None => Some(false),
+        };
         let terms = Terms {
             delay: delay?,
             retry_window: retry_window?,
@@ -117,7 +137,8 @@ impl Check for Greylist {
             cx.mistake(place, "nothing comes back in time: `retry_window` must be longer than `delay`");
             return None;
         }
-        fine.then_some(Self { terms })
+        let by_spf = by_spf?;
+        fine.then_some(Self { terms, by_spf })
     }
 
     fn needs(&self) -> Needs {
@@ -164,7 +185,7 @@ impl Check for Greylist {
 
 impl Greylist {
     pub fn reads(&self) -> Vec<Fact> {
-        vec![Fact::ClientAddress, Fact::Sender, Fact::Recipient]
+        vec![Fact::ClientAddress, Fact::HeloName, Fact::Sender, Fact::Recipient]
     }
 
     /// What the store is to be asked; nothing of a mail without a client's address.
@@ -172,6 +193,8 @@ impl Greylist {
         let facts = cx.facts;
         let text = |fact| key_text(facts, fact, |_| 128);
         let (network, pool) = origin(facts)?;
+        let domain = if self.by_spf { vouching(cx) } else { None };
+        let pool = domain.map_or(pool, |domain| format!("{OF_SPF}{domain}"));
         Some(Memory::Greylist(Attempt {
             bucket,
             network,
@@ -181,6 +204,23 @@ impl Greylist {
             terms: self.terms,
         }))
     }
+}
+
+/// The sender's domain, if SPF passes.
+fn vouching(cx: &Context<'_>) -> Option<String> {
+    let text = |fact| cx.facts.text(fact).unwrap_or_default().to_owned();
+    let question = SpfQuestion {
+        ip: cx.facts.ip(Fact::ClientAddress)?,
+        identity: SpfIdentity::MailFrom,
+        helo: text(Fact::HeloName),
+        sender: cx.facts.text(Fact::Sender).filter(|sender| *sender != NULL_SENDER)?.to_owned(),
+    };
+    if let Some(given) = cx.given("spf") {
+        let passes = given.iter().any(|word| word == SpfResult::Pass.word());
+        return passes.then(|| question.plain(SpfResult::Pass).domain.to_ascii_lowercase());
+    }
+    let answer = cx.spf(&question)?;
+    (answer.result == SpfResult::Pass).then(|| answer.domain.clone())
 }
 
 /// The client's network, and where the same mail may come from again.
@@ -205,8 +245,8 @@ pub fn pool_of(text: &str) -> Option<String> {
         return is_meant.then_some(pool);
     }
     let domain = text.trim_end_matches('.').to_ascii_lowercase();
-    let is_one =
-        domain.contains('.') && domain.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let name = domain.strip_prefix(OF_SPF).unwrap_or(&domain);
+    let is_one = name.contains('.') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     is_one.then_some(domain)
 }
 
@@ -268,6 +308,17 @@ fn without_numbers(sender: &str) -> String {
     text
 }
 
+fn yes_or_no(node: &Node, cx: &mut Loader<'_>) -> Option<bool> {
+    match node.as_word() {
+        Some("true") => Some(true),
+        Some("false") => Some(false),
+        _ => {
+            cx.mistake(node.place, "`spf` of greylist is true or false");
+            None
+        }
+    }
+}
+
 fn time(node: &Node, name: &str, cx: &mut Loader<'_>) -> Option<Duration> {
     let text = cx.text(node, name)?;
     let time = parse_duration(text);
@@ -296,7 +347,11 @@ mod tests {
     use super::super::testing::wrong;
     use super::*;
     use crate::checks::AnyCheck;
+    use crate::dns::Resolver;
+    use crate::dns::Zone;
     use crate::facts::Known;
+    use crate::lookup::Findings;
+    use crate::lookup::Lookups;
 
     fn greylist(yaml: &str) -> Greylist {
         match load(yaml) {
@@ -356,6 +411,29 @@ mod tests {
     }
 
     #[test]
+    fn who_may_send_for_a_domain_is_a_pool() {
+        let zone = "big.test TXT \"v=spf1 ip4:192.0.2.0/24 ip4:203.0.113.0/24 -all\"\nslow.test TIMEOUT";
+        let resolver = Resolver::of_zone(Zone::parse(zone).unwrap());
+        let lookups = Lookups::new(&resolver, &[], Findings::default());
+        for (yaml, address, sender, expected) in [
+            ("greylist: {spf: true}", "192.0.2.7", "a@Big.test", "spf:big.test"),
+            ("greylist: {spf: true}", "203.0.113.9", "a@big.test", "spf:big.test"),
+            ("greylist: {spf: true}", "198.51.100.9", "a@big.test", "198.51.100.0/24"),
+            ("greylist: {spf: true}", "192.0.2.7", "a@other.test", "192.0.2.0/24"),
+            ("greylist: {spf: true}", "192.0.2.7", "a@slow.test", "192.0.2.0/24"),
+            ("greylist: {spf: true}", "192.0.2.7", "<>", "192.0.2.0/24"),
+            ("greylist: {spf: false}", "192.0.2.7", "a@big.test", "192.0.2.0/24"),
+            ("greylist: true", "192.0.2.7", "a@big.test", "192.0.2.0/24"),
+        ] {
+            let facts = facts(&format!("client_address={address} sender={sender} recipient=c@d.test"));
+            let known = Known::default();
+            let cx = Context { lookups: Some(&lookups), ..Context::new(&facts, &known, Stage::Rcpt) };
+            let Some(Memory::Greylist(attempt)) = greylist(yaml).question(1, &cx) else { panic!("{sender}") };
+            assert_eq!(attempt.pool, expected, "{yaml} {address} {sender}");
+        }
+    }
+
+    #[test]
     fn an_operator_names_a_pool() {
         for (text, expected) in [
             ("192.0.2.7", Some("192.0.2.0/24")),
@@ -364,6 +442,8 @@ mod tests {
             ("2001:DB8::7", Some("2001:db8::/64")),
             ("::ffff:192.0.2.7", Some("192.0.2.0/24")),
             ("Out.B.test.", Some("out.b.test")),
+            ("spf:Big.test", Some("spf:big.test")),
+            ("spf:", None),
             ("ann", None),
             ("ann@b.test", None),
             ("", None),
@@ -437,6 +517,7 @@ mod tests {
                 "greylist: {delay: 2d}",
                 "nothing comes back in time: `retry_window` must be longer than `delay`",
             ),
+            ("greylist: {spf: pass}", "`spf` of greylist is true or false"),
             ("greylist: {auto_allow: 0}", "`0` is not a number from 1 to 1000, nor `none`"),
             ("greylist: {dely: 5m}", "unknown option `dely` of greylist; did you mean `delay`?"),
         ] {

@@ -319,7 +319,7 @@ fn whose(node: &Node, cx: &mut Loader<'_>) -> Option<Whose> {
         Some("mailfrom") => Some(Whose::One(SpfIdentity::MailFrom)),
         _ => {
             let text = cx.text(node, "identity")?;
-            let hint = did_you_mean(text, ["mailfrom", "helo", "both"].into_iter());
+            let hint = did_you_mean(text, ["mailfrom", "helo", "both"]);
             cx.mistake(node.place, format!("`{text}` is not an identity: mailfrom helo both{hint}"));
             None
         }

@@ -313,18 +313,21 @@ impl Turn<'_> {
             false => self.once.condition(self.index, condition),
         };
         match came_to {
-            For::Good(truth) => For::Good(self.counted(truth, walk, answers)),
+            For::Good(truth) => self.counted(truth, walk, answers),
             now => now,
         }
     }
 
     /// What has memory is asked last.
-    fn counted(&self, truth: Truth, walk: &mut Walk, answers: &Answers) -> Truth {
+    fn counted(&self, truth: Truth, walk: &mut Walk, answers: &Answers) -> For {
         if let Some(memory) = self.rule.memory.as_ref().filter(|_| truth != Truth::NoMatch) {
-            return truth.min(self.remembered(memory, truth, walk, answers));
+            return match self.remembered(memory, truth, walk, answers) {
+                For::Good(remembered) => For::Good(truth.min(remembered)),
+                now => now,
+            };
         }
         let Some(limit) = self.rule.limit.as_ref().filter(|_| truth != Truth::NoMatch) else {
-            return truth;
+            return For::Good(truth);
         };
         let cx = self.answered(walk, answers);
         let limited = match cx.answer {
@@ -332,28 +335,33 @@ impl Turn<'_> {
             None => {
                 let questions = limit.rate.questions(limit.buckets, &cx);
                 walk.questions.extend(questions.map(|question| (self.index, question)));
-                return Truth::NoMatch;
+                return For::Good(Truth::NoMatch);
             }
         };
         if truth == Truth::Match {
             walk.passed.push(self.index);
         }
-        truth.min(limited)
+        For::Good(truth.min(limited))
     }
 
     /// What a check says that remembers other than by tokens.
-    fn remembered(&self, memory: &Remembering, truth: Truth, walk: &mut Walk, answers: &Answers) -> Truth {
+    fn remembered(&self, memory: &Remembering, truth: Truth, walk: &mut Walk, answers: &Answers) -> For {
         let cx = self.answered(walk, answers);
         if cx.memory.is_none() {
-            let question = memory.check.memory(memory.bucket, &cx);
+            // As what it is remembered may depend on the world.
+            let ask = || memory.check.memory(memory.bucket, &cx);
+            let (question, missed) = self.once.lookups.watch(ask);
+            if !missed.is_empty() {
+                return For::Now(missed);
+            }
             walk.memories.extend(question.map(|question| (self.index, question)));
-            return Truth::NoMatch;
+            return For::Good(Truth::NoMatch);
         }
         let remembered = memory.check.evaluate(&cx);
         if truth == Truth::Match {
             walk.passed.push(self.index);
         }
-        remembered
+        For::Good(remembered)
     }
 
     fn act(&self, walk: &mut Walk, answers: &Answers, doubtful: bool) -> Next {
