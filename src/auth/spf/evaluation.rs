@@ -22,6 +22,8 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use viaspf_record::DomainSpec;
 use viaspf_record::DualCidrLength;
 use viaspf_record::ExplainString;
@@ -44,6 +46,12 @@ const MAX_HOSTS: usize = 10;
 
 /// Of an explanation, which is then cut.
 const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+/// That somebody fails is not held up by what the domain has to say about it.
+const EXPLAINED_WITHIN: Duration = Duration::from_millis(500);
+
+/// Of what a client says that macros repeat; no label of a name is as long.
+const MAX_TOLD_BYTES: usize = 255;
 
 /// Whether answers that are still to come are waited for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -108,7 +116,8 @@ impl<'a> Evaluation<'a> {
         resolver: &'a Resolver,
         patience: Patience,
     ) -> Self {
-        let told = Told { ip: ip.to_canonical(), local, domain, helo };
+        let cut = |text: &'a str| text.get(..text.floor_char_boundary(MAX_TOLD_BYTES)).unwrap_or_default();
+        let told = Told { ip: ip.to_canonical(), local: cut(local), domain, helo: cut(helo) };
         let records = resolver.made(Records::new);
         let (names, mechanism, text) = (None, None, None);
         Self { resolver, records, patience, told, terms: 0, void_terms: 0, names, mechanism, text }
@@ -141,7 +150,7 @@ impl<'a> Evaluation<'a> {
                 Qualifier::Fail => {
                     // Those of included records are never used (RFC 7208, 6.2).
                     if let Some(explanation) = explanation.filter(|_| of == Of::Sender) {
-                        self.text = self.explain(&explanation.domain_spec, domain).await;
+                        self.text = self.explain_in_time(&explanation.domain_spec, domain).await;
                     }
                     SpfResult::Fail
                 }
@@ -287,6 +296,13 @@ impl<'a> Evaluation<'a> {
         let macros: &MacroString = spec.as_ref();
         let validated = self.validated_for(wants_validated(macros), domain).await;
         Name::parse_any(cut_to_name(&expand(macros, &self.told, domain, &validated)))
+    }
+
+    pub(super) async fn explain_in_time(&mut self, spec: &DomainSpec, domain: &str) -> Option<String> {
+        match self.patience {
+            Patience::Endless => timeout(EXPLAINED_WITHIN, self.explain(spec, domain)).await.ok()?,
+            Patience::None => self.explain(spec, domain).await,
+        }
     }
 
     /// What the domain has to say; nothing if anything is wrong with it (RFC 7208, 6.2).

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::dns::Zone;
+use std::time::Duration;
 
 fn question(ip: &str, sender: &str) -> SpfQuestion {
     let (ip, identity) = (ip.parse().unwrap(), SpfIdentity::MailFrom);
@@ -185,4 +186,93 @@ fn a_field_holds_what_strangers_say_in_quotes() {
         helo.plain(SpfResult::None).received(&helo),
         "none client-ip=192.0.2.1; helo=mail.test; identity=helo"
     );
+}
+
+const PIECES: &[&str] = &[
+    "v=spf1 ",
+    " ",
+    "-",
+    "~",
+    "?",
+    "all",
+    "a",
+    "mx",
+    "ptr",
+    "include:",
+    "exists:",
+    "ip4:",
+    "ip6:",
+    "redirect=",
+    "exp=",
+    "x=",
+    "192.0.2.1",
+    "1.2.3.4.5",
+    "2001:db8::1",
+    "::",
+    ":",
+    "/0",
+    "/32",
+    "//0",
+    "//128",
+    "/129",
+    "%{i}",
+    "%{p}",
+    "%{s1r-+}",
+    "%{L99}",
+    "%{d0}",
+    "%{",
+    "%%",
+    "%_",
+    "%-",
+    "a.test",
+    "b.test",
+    ".",
+    "\u{e4}",
+    "\t",
+];
+
+proptest::proptest! {
+    /// Whatever stands in records, there is a result, and what is told of it is printable.
+    #[test]
+    fn any_record_comes_to_something(
+        records in proptest::collection::vec(
+            proptest::collection::vec(proptest::sample::select(PIECES), 0..24),
+            1..4,
+        ),
+        local in ".{0,80}",
+        v6 in proptest::bool::ANY,
+    ) {
+        let mut zone = String::from("a.test A 192.0.2.1\nb.test AAAA 2001:db8::1\na.test MX 1 b.test\n");
+        for (record, name) in records.iter().zip(["a.test", "b.test", "a.test"]) {
+            zone += &format!("{name} TXT \"v=spf1 {}\"\n", record.concat());
+        }
+        let ip = if v6 { "2001:db8::1" } else { "192.0.2.1" };
+        let question = question(ip, &format!("{local}@a.test"));
+        let found = known(&zone, &question);
+        let told = [Some(found.received(&question)), found.text, found.mechanism, Some(found.domain)];
+        for text in told.iter().flatten() {
+            let is_printable = text.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+            proptest::prop_assert!(is_printable && text.len() < 900, "{text:?}");
+        }
+    }
+}
+
+/// A host that explains nothing does not make a failure unknown.
+#[tokio::test(start_paused = true)]
+async fn an_explanation_is_not_waited_for() {
+    let settings = |address| crate::dns::Settings::new(vec![address], Duration::from_secs(5));
+    let hole = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let resolver = Resolver::live(settings(hole.local_addr().unwrap()));
+    let began = tokio::time::Instant::now();
+    let mut evaluation = Evaluation::new(
+        "192.0.2.1".parse().unwrap(),
+        ("x", "a.test"),
+        "mail.test",
+        &resolver,
+        Patience::Endless,
+    );
+    let spec =
+        viaspf_record::DomainSpec::new("e.test".parse::<viaspf_record::MacroString>().unwrap()).unwrap();
+    assert_eq!(evaluation.explain_in_time(&spec, "a.test").await, None);
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
