@@ -3,12 +3,14 @@
 //!
 //! Evaluation waits for nobody: a check that misses an answer is unknown for now, and
 //! what it missed is noted. Where the rule depends on it, the engine has it found out,
-//! all that a stage needs at once, and asks the rules again. What was found out holds as long as the session, so that
-//! nothing is asked twice, not by the other protocol either.
+//! all that a stage needs at once, and asks the rules again. What was found out holds
+//! as long as the session, so that nothing is asked twice, not by the other protocol
+//! either.
 
 use crate::auth::SpfAnswer;
 use crate::auth::SpfIdentity;
 use crate::auth::SpfQuestion;
+use crate::auth::SpfResult;
 use crate::dns::Answer;
 use crate::dns::Question;
 use crate::dns::Resolver;
@@ -50,6 +52,7 @@ impl Finding {
     fn is_known(&self) -> bool {
         match self {
             Self::Dns(answer) => answer.is_known(),
+            Self::Spf(answer) => answer.result != SpfResult::Temperror,
         }
     }
 }
