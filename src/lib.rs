@@ -24,6 +24,8 @@ pub mod near;
 pub mod policy;
 pub mod quantity;
 pub mod reply;
+pub mod reputation;
+pub mod secret;
 pub mod state;
 pub mod values;
 pub mod verdict;

@@ -12,8 +12,12 @@ use crate::auth::SpfIdentity;
 use crate::auth::SpfQuestion;
 use crate::auth::SpfResult;
 use crate::dns::Answer;
+use crate::dns::Name;
 use crate::dns::Question;
 use crate::dns::Resolver;
+use crate::reputation::Says;
+use crate::reputation::Site;
+use crate::reputation::SiteQuestion;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -28,13 +32,14 @@ const MAX_WANTED: usize = 500;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lookup {
     Dns(Question),
+    Site(SiteQuestion),
     Spf(SpfQuestion),
 }
 
 impl Lookup {
     fn is_of_message(&self) -> bool {
         match self {
-            Self::Dns(_) => false,
+            Self::Dns(_) | Self::Site(_) => false,
             Self::Spf(question) => question.identity == SpfIdentity::MailFrom,
         }
     }
@@ -44,6 +49,7 @@ impl Lookup {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
     Dns(Answer),
+    Site(Says),
     Spf(Arc<SpfAnswer>),
 }
 
@@ -52,6 +58,7 @@ impl Finding {
     fn is_known(&self) -> bool {
         match self {
             Self::Dns(answer) => answer.is_known(),
+            Self::Site(says) => !matches!(says, Says::Unknown(_)),
             Self::Spf(answer) => answer.result != SpfResult::Temperror,
         }
     }
@@ -70,9 +77,21 @@ impl Findings {
         }
     }
 
-    /// Forgets what only one message was about.
+    /// Forgets what only one message was about. The rest is true of the next one as well,
+    /// but must leave it room.
     pub fn end_transaction(&mut self) {
         self.found.retain(|(lookup, _)| !lookup.is_of_message());
+        if self.found.len() > MAX_FOUND / 2 {
+            self.found.clear();
+        }
+    }
+
+    /// The same as `get`, for what is asked most, without a lookup made for it.
+    fn site(&self, site: &Arc<Site>, key: &Name) -> Option<Says> {
+        self.found.iter().find_map(|(known, finding)| match (known, finding) {
+            (Lookup::Site(question), Finding::Site(says)) if question.is(site, key) => Some(*says),
+            _ => None,
+        })
     }
 
     fn get(&self, lookup: &Lookup) -> Option<&Finding> {
@@ -117,7 +136,7 @@ impl<'a> Lookups<'a> {
         let finding = self.find(lookup, || self.resolver.known(question).map(Finding::Dns))?;
         match finding {
             Finding::Dns(answer) => Some(answer),
-            Finding::Spf(_) => None,
+            Finding::Site(_) | Finding::Spf(_) => None,
         }
     }
 
@@ -126,7 +145,21 @@ impl<'a> Lookups<'a> {
         let at_once = || question.known(self.resolver).map(|answer| Finding::Spf(Arc::new(answer)));
         match self.find(Lookup::Spf(question.clone()), at_once)? {
             Finding::Spf(answer) => Some(answer),
-            Finding::Dns(_) => None,
+            Finding::Dns(_) | Finding::Site(_) => None,
+        }
+    }
+
+    /// What a zone says of a key; None as above.
+    pub fn site(&self, site: &Arc<Site>, key: &Name) -> Option<Says> {
+        let known = self.found.borrow().site(site, key);
+        if known.is_some() {
+            return known;
+        }
+        let question = SiteQuestion { site: Arc::clone(site), key: key.clone() };
+        let at_once = question.known(self.resolver).map(Finding::Site);
+        match self.find(Lookup::Site(question), || at_once)? {
+            Finding::Site(says) => Some(says),
+            Finding::Dns(_) | Finding::Spf(_) => None,
         }
     }
 
@@ -198,9 +231,7 @@ impl<'a> Lookups<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::SpfResult;
     use crate::dns::Kind;
-    use crate::dns::Name;
 
     #[test]
     fn what_one_message_was_about_is_forgotten_with_it() {

@@ -10,6 +10,7 @@
 
 mod attachment;
 mod distinct;
+mod dnsbl;
 mod fact;
 mod greylist;
 mod header;
@@ -23,6 +24,7 @@ mod time;
 
 pub use attachment::Attachment;
 pub use distinct::Distinct;
+pub use dnsbl::Dnsbl;
 pub use fact::FactCheck;
 pub use greylist::Greylist;
 pub use greylist::pool_of;
@@ -49,6 +51,8 @@ use crate::lists::List;
 use crate::lists::To;
 use crate::lookup::Lookups;
 use crate::near::did_you_mean;
+use crate::reputation::Says;
+use crate::reputation::Site;
 use crate::state::Answer;
 use crate::state::Memory;
 use crate::state::Remembered;
@@ -129,6 +133,11 @@ impl<'a> Context<'a> {
     /// The same for what SPF says.
     pub fn spf(&self, question: &SpfQuestion) -> Option<Arc<SpfAnswer>> {
         self.lookups?.spf(question)
+    }
+
+    /// What a zone says of a key; None as above.
+    pub fn site(&self, site: &Arc<Site>, key: &dns::Name) -> Option<Says> {
+        self.lookups?.site(site, key)
     }
 
     /// The words that a test gives as what a check comes to.
@@ -471,6 +480,7 @@ macro_rules! checks {
 checks! {
     attachment => Attachment,
     distinct => Distinct,
+    dnsbl => Dnsbl,
     greylist => Greylist,
     header => Header,
     listed => Listed,
@@ -532,6 +542,7 @@ impl AnyCheck {
         match self {
             Self::Attachment(check) => check.reads(),
             Self::Distinct(check) => check.reads(),
+            Self::Dnsbl(check) => check.reads(),
             Self::Greylist(check) => check.reads(),
             Self::Fact(check) => check.reads(),
             Self::Header(check) => check.reads(),

@@ -24,14 +24,22 @@ pub(super) fn load(text: &str) -> (Option<AnyCheck>, Vec<String>) {
 }
 
 pub(super) fn load_with(text: &str, tags: &mut Vec<String>) -> (Option<AnyCheck>, Vec<String>) {
+    load_beside(text, tags, &Registry::default())
+}
+
+/// The same with lists.
+pub(super) fn load_beside(
+    text: &str,
+    tags: &mut Vec<String>,
+    lists: &Registry,
+) -> (Option<AnyCheck>, Vec<String>) {
     let source = Arc::new(Source { name: "test.yaml".into(), text: text.into() });
     let mut mistakes = Mistakes::new(source);
     let node = yaml::parse(&mut mistakes);
-    let lists = Registry::default();
     let check = node.and_then(|node| {
         let item = node.items().first()?.clone();
         let entry = item.as_map()?.first()?.clone();
-        AnyCheck::parse(&entry, &mut Loader { mistakes: &mut mistakes, lists: &lists, tags })
+        AnyCheck::parse(&entry, &mut Loader { mistakes: &mut mistakes, lists, tags })
     });
     let told = mistakes.found.iter().map(|mistake| mistake.message.clone()).collect();
     (check, told)

@@ -2,7 +2,6 @@
 //! 1035.
 
 use std::fmt;
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -39,20 +38,45 @@ impl Name {
 
     /// `7.2.0.192.ZONE`, or nibbles for IPv6 (RFC 5782, 2.1 and 2.4).
     pub fn reversed(ip: IpAddr, zone: &str) -> Option<Self> {
-        let mut text = String::with_capacity(80 + zone.len());
+        Self::backwards(ip).below(&Self::parse(zone)?)
+    }
+
+    /// An address as it stands before the name of a zone.
+    pub fn backwards(ip: IpAddr) -> Self {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        // 15 bytes, or 63 for IPv6.
+        let mut text = String::with_capacity(64);
         match ip {
             IpAddr::V4(ip) => {
-                let [a, b, c, d] = ip.octets();
-                let _ = write!(text, "{d}.{c}.{b}.{a}.");
+                let mut digits = itoa::Buffer::new();
+                for (octet, dot) in ip.octets().into_iter().rev().zip(["", ".", ".", "."]) {
+                    text.push_str(dot);
+                    text.push_str(digits.format(octet));
+                }
             }
             IpAddr::V6(ip) => {
-                for byte in ip.octets().into_iter().rev() {
-                    let _ = write!(text, "{:x}.{:x}.", byte & 15, byte >> 4);
+                for nibble in ip.octets().into_iter().rev().flat_map(|byte| [byte & 15, byte >> 4]) {
+                    if !text.is_empty() {
+                        text.push('.');
+                    }
+                    text.push(char::from(HEX[usize::from(nibble)]));
                 }
             }
         }
-        text.push_str(zone);
-        Self::parse(&text)
+        Self(text.into())
+    }
+
+    /// Both as one name; None where that is too long. Neither is looked at again.
+    pub fn below(&self, zone: &Self) -> Option<Self> {
+        let bytes = self.0.len() + 1 + zone.0.len();
+        if bytes > MAX_BYTES {
+            return None;
+        }
+        let mut text = String::with_capacity(bytes);
+        text.push_str(&self.0);
+        text.push('.');
+        text.push_str(&zone.0);
+        Some(Self(text.into()))
     }
 
     /// Where the names of an address stand.

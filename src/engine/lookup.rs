@@ -53,6 +53,7 @@ async fn find_out(lookup: Lookup, store: Store<'_>) -> (Lookup, Finding) {
     let finding = match &lookup {
         Lookup::Dns(question) => Finding::Dns(store.resolver.ask(question).await),
         Lookup::Spf(question) => Finding::Spf(Arc::new(question.answer(store.resolver).await)),
+        Lookup::Site(question) => Finding::Site(question.ask(store.resolver).await),
     };
     (lookup, finding)
 }

@@ -162,6 +162,7 @@ impl Recall {
     /// The transaction is over; the connection goes on.
     pub fn end_transaction(&mut self) {
         self.message = Found::default();
+        self.findings.end_transaction();
         self.recipients.clear();
         self.through = None;
         self.charged.retain(|charged| charged.question.count == Count::Connections);

@@ -14,6 +14,7 @@ use super::set::Set;
 use super::value::ListValue;
 use super::value::Stored;
 use super::value::To;
+use crate::reputation::Site;
 use crate::state::Limits;
 use crate::yaml::Mistake;
 use crate::yaml::Place;
@@ -31,7 +32,7 @@ pub(super) const NO_VALUE: u32 = u32::MAX;
 pub enum Kind {
     Address,
     Client,
-    /// Zones; their notation belongs to the check that asks them.
+    /// Zones of the DNS that list others.
     Dnsbl,
     Domain,
     Filename,
@@ -107,6 +108,8 @@ pub struct Spec {
     /// The rule file, for mistakes in what follows.
     pub source: Arc<Source>,
     pub entries: Vec<Given>,
+    /// The entries of a list of zones.
+    pub sites: Vec<(Site, Place)>,
     /// `[FORMAT:]PATH`.
     pub file: Option<(String, Place)>,
     /// What a path begins at that is not absolute.
@@ -141,6 +144,8 @@ pub struct List {
 pub(super) struct Content {
     pub set: Set,
     pub values: Vec<Stored>,
+    /// Of a list of zones, each zone once.
+    pub sites: Arc<[Arc<Site>]>,
 }
 
 /// What a look-up found.
@@ -169,6 +174,7 @@ impl List {
         let content = Content {
             set: Set::builder(kind.subject().unwrap_or(Subject::Text)).build(),
             values: Vec::new(),
+            sites: Arc::default(),
         };
         Self { spec, location: None, content: ArcSwap::from_pointee(content), tried: Mutex::new(None) }
     }
@@ -203,14 +209,14 @@ impl List {
     /// How many entries there are, for metrics.
     pub fn entries(&self) -> usize {
         match self.spec.kind {
-            Kind::Dnsbl => self.spec.entries.len(),
+            Kind::Dnsbl => self.content.load().sites.len(),
             _ => self.content.load().set.len(),
         }
     }
 
-    /// The entries of a list of zones.
-    pub fn zones(&self) -> &[Given] {
-        if self.spec.kind == Kind::Dnsbl { &self.spec.entries } else { &[] }
+    /// Of a list of zones, each zone once.
+    pub fn sites(&self) -> Arc<[Arc<Site>]> {
+        Arc::clone(&self.content.load().sites)
     }
 
     /// `[FORMAT:]PATH`, where it has one.
@@ -313,6 +319,7 @@ impl Spec {
             to: None,
             source,
             entries: Vec::new(),
+            sites: Vec::new(),
             file: None,
             base: PathBuf::new(),
             named: Vec::new(),

@@ -22,6 +22,8 @@ use super::row::Row;
 use super::row::Wrong;
 use super::set::Builder;
 use super::set::Set;
+use super::sites;
+use super::sites::add_site;
 use super::table;
 use super::value::Reader;
 use super::value::Stored;
@@ -31,6 +33,7 @@ use crate::yaml::Mistake;
 use crate::yaml::Place;
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Conditions within conditions: written by people.
 const MAX_NESTING: usize = 32;
@@ -39,7 +42,9 @@ const MAX_NESTING: usize = 32;
 pub(super) fn location_of(spec: &Spec, mistakes: &mut Vec<Mistake>) -> Option<(Location, PathBuf)> {
     let (text, place) = spec.file.as_ref()?;
     let read = Location::parse(text).and_then(|location| match (location.format, spec.kind) {
-        (_, Kind::Dnsbl) => Err("a list of dnsbl has its zones under `entries`".to_owned()),
+        (format, Kind::Dnsbl) if format != Format::Plain => {
+            Err("the file of a list of dnsbl is a plain one, with a zone a line".to_owned())
+        }
         (Format::Cidr, kind) if !matches!(kind, Kind::Client | Kind::Network) => {
             Err(format!("`cidr:` is for a list of network or client, not of {}", kind.word()))
         }
@@ -89,6 +94,12 @@ pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loade
         }
     }
     let mut stamp = None;
+    let mut sites = Vec::new();
+    for (site, place) in &spec.sites {
+        if let Err(message) = add_site(&mut sites, site.clone()) {
+            mistakes.push(Mistake::at(&spec.source, *place, message));
+        }
+    }
     if let (Some((location, path)), Some((_, place))) = (location, &spec.file) {
         loader.expands(location.format);
         match location::open(path) {
@@ -100,7 +111,10 @@ pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loade
             }
             Ok(Some((file, found))) => {
                 stamp = Some(found);
-                mistakes.extend(loader.file(file, location));
+                mistakes.extend(match spec.kind {
+                    Kind::Dnsbl => sites::read(file, location, &mut sites),
+                    _ => loader.file(file, location),
+                });
             }
             Err(message) => {
                 let message = format!("`{}` {message}", path.display());
@@ -108,7 +122,8 @@ pub(super) fn load(spec: &Spec, location: Option<&(Location, PathBuf)>) -> Loade
             }
         }
     }
-    let content = loader.finish();
+    let sites = sites.into_iter().map(Arc::new).collect();
+    let content = Content { sites, ..loader.finish() };
     if spec.to == Some(To::Parent) && mistakes.is_empty() {
         mistakes.extend(place(parents::troubles(&content), spec, location));
     }
@@ -185,6 +200,7 @@ impl Loader {
         Content {
             set: self.builder.build(),
             values: self.reader.map(|reader| reader.stored).unwrap_or_default(),
+            sites: Arc::default(),
         }
     }
 

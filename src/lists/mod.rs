@@ -17,6 +17,7 @@ mod pattern;
 mod pcre;
 mod row;
 mod set;
+mod sites;
 mod table;
 mod value;
 
@@ -32,6 +33,7 @@ pub use pattern::Pattern;
 pub use pattern::Query;
 pub use pattern::Subject;
 pub use set::Set;
+pub use sites::add_site;
 pub use value::ListValue;
 pub use value::Names;
 pub use value::To;

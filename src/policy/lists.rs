@@ -1,5 +1,6 @@
 //! `lists:` of a rule file, as written; and the built-in lists of who we are.
 
+use super::zones;
 use crate::config::Local;
 use crate::lists::Given;
 use crate::lists::Kind;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 const KEYS: [&str; 7] = ["of", "to", "entries", "file", "named", "subdomains", "optional"];
 
 /// The kinds that a check can ask by now.
-const KINDS: [&str; 7] = ["address", "domain", "network", "client", "text", "filename", "header"];
+const KINDS: [&str; 8] = ["address", "domain", "network", "client", "text", "filename", "header", "dnsbl"];
 
 /// Reads `lists:` and adds each to the registry. Paths begin at `base`.
 pub(super) fn read(node: &Node, base: &Path, mistakes: &mut Mistakes, registry: &mut Registry) {
@@ -81,7 +82,22 @@ fn spec(entry: &Entry, base: &Path, mistakes: &mut Mistakes) -> Option<Spec> {
         cx.mistake(node.place, "a list needs entries or file");
     }
     let file = node.get("file").and_then(|file| Some((cx.text(file, "file")?.to_owned(), file.place)));
-    let entries = node.get("entries").map(|entries| given(entries, &mut cx)).unwrap_or_default();
+    let (mut entries, mut sites) = (Vec::new(), Vec::new());
+    match (node.get("entries"), kind) {
+        (Some(node), Some(Kind::Dnsbl)) => sites = zones::read(node, base, &mut cx),
+        (Some(node), _) => entries = given(node, &mut cx),
+        (None, _) => {}
+    }
+    if kind == Some(Kind::Dnsbl) {
+        for key in ["to", "named", "subdomains"] {
+            if let Some(entry) = options.iter().find(|entry| entry.key == key) {
+                cx.mistake(
+                    entry.key_place,
+                    format!("a list of dnsbl has no `{key}`: its zones have weights"),
+                );
+            }
+        }
+    }
     let named = node.get("named").map(|named| classes(named, &mut cx)).unwrap_or_default();
     let subdomains = yes_or_no(node, "subdomains", &mut cx);
     let optional = yes_or_no(node, "optional", &mut cx);
@@ -94,6 +110,7 @@ fn spec(entry: &Entry, base: &Path, mistakes: &mut Mistakes) -> Option<Spec> {
         to,
         source,
         entries,
+        sites,
         file,
         base: base.to_owned(),
         named,
@@ -203,6 +220,7 @@ pub(super) fn built_in(local: &Local, source: &Arc<Source>, registry: &mut Regis
             to: None,
             source: Arc::clone(source),
             entries: entries.collect(),
+            sites: Vec::new(),
             file: None,
             base: std::path::PathBuf::new(),
             named: Vec::new(),

@@ -12,6 +12,7 @@ mod rule;
 mod template;
 mod then;
 mod trial;
+mod zones;
 
 pub use action::Action;
 pub use action::Change;

@@ -1,5 +1,6 @@
 //! What is wrong in a file, where, and how that is shown.
 
+use crate::secret::without_keys;
 use std::fmt;
 use std::sync::Arc;
 
@@ -67,15 +68,16 @@ impl Mistake {
     }
 }
 
+/// Keys of zones are not shown: what is printed ends up in tickets and chats.
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file)?;
         if let Some(Place { line, col }) = self.place {
             write!(f, ":{line}:{col}")?;
         }
-        write!(f, ": {}", self.message)?;
+        write!(f, ": {}", without_keys(&self.message))?;
         if !self.source_line.is_empty() {
-            write!(f, "\n    {}", self.source_line)?;
+            write!(f, "\n    {}", without_keys(&self.source_line))?;
         }
         Ok(())
     }

@@ -1,0 +1,226 @@
+//! What is known of a zone itself: whether it can be believed, how it answered, and
+//! which errors it told. Shared by all policies that name it.
+
+use std::net::Ipv4Addr;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// An answer that is no answer, by what is to be done about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    Foreign,
+    PublicResolver,
+    Refused,
+    Reserved,
+    Typo,
+    Volume,
+    WrongKind,
+}
+
+impl Trouble {
+    pub const ALL: &[Self] = &[
+        Self::Foreign,
+        Self::PublicResolver,
+        Self::Refused,
+        Self::Reserved,
+        Self::Typo,
+        Self::Volume,
+        Self::WrongKind,
+    ];
+
+    /// What an answer tells that is none. `name` is the zone's: some have an error of
+    /// their own where others have an entry.
+    pub fn of(answer: Ipv4Addr, name: &str) -> Option<Self> {
+        let within = |suffix: &str| name == suffix || name.ends_with(suffix) && has_dot(name, suffix);
+        Some(match answer.octets() {
+            [127, 255, 255, 252] => Self::Typo,
+            [127, 255, 255, 254] => Self::PublicResolver,
+            [127, 255, 255, 255] => Self::Volume,
+            [127, 255, 255, _] => Self::Reserved,
+            // What URIBL and others say to whom they don't serve; RFC 5782, 5 keeps it
+            // from being an entry.
+            [127, 0, 0, 1] => Self::Refused,
+            [127, 0, 0, 255] if within("dnswl.org") => Self::Refused,
+            [127, 0, 1 | 2, 255] if within("spamhaus.org") || within("spamhaus.net") => Self::WrongKind,
+            [127, ..] => return None,
+            _ => Self::Foreign,
+        })
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Foreign => "foreign",
+            Self::PublicResolver => "public_resolver",
+            Self::Refused => "refused",
+            Self::Reserved => "reserved",
+            Self::Typo => "typo",
+            Self::Volume => "volume",
+            Self::WrongKind => "wrong_kind",
+        }
+    }
+
+    /// What happened, and what to do.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Foreign => {
+                "its answers are outside 127.0.0.0/8: the zone was closed or sold, or the resolver makes answers up; take the zone out"
+            }
+            Self::PublicResolver => {
+                "it was asked through a public resolver, which it does not answer: use a resolver of your own (dns.nameservers), or a key"
+            }
+            Self::Refused => {
+                "it refuses to answer this resolver: use a resolver of your own (dns.nameservers), register, or take the zone out"
+            }
+            Self::Reserved => "it says that it can't answer: see what its operator writes about this answer",
+            Self::Typo => "it says that there is no such zone: look at how its name is written",
+            Self::Volume => {
+                "more is asked than is free: register for a key of your own, or take the zone out"
+            }
+            Self::WrongKind => {
+                "it was asked for what it does not have: say `key:` and `kind:` as its operator has it"
+            }
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+fn has_dot(name: &str, suffix: &str) -> bool {
+    name.strip_suffix(suffix).is_some_and(|before| before.ends_with('.'))
+}
+
+/// What its test entries say of a zone.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Standing {
+    /// Or not known to be otherwise.
+    #[default]
+    Fine,
+    /// Lists nobody, not even its test entry.
+    Dead,
+    /// Answers its test entry with an error.
+    Erring,
+    /// Did not answer, twice in a row.
+    Silent,
+    /// Lists everybody.
+    Wildcard,
+}
+
+impl Standing {
+    const ALL: [Self; 5] = [Self::Fine, Self::Dead, Self::Erring, Self::Silent, Self::Wildcard];
+
+    pub fn is_suspended(self) -> bool {
+        self != Self::Fine
+    }
+
+    /// Why it is not asked.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Fine => "is asked",
+            Self::Dead => "has lost its test entry, and so lists nobody",
+            Self::Erring => "answers its test entry with an error",
+            Self::Silent => "did not answer for its test entry, twice in a row",
+            Self::Wildcard => "lists what it must not list, and so everybody",
+        }
+    }
+}
+
+/// What became of one question to a zone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    Erred(Trouble),
+    Listed,
+    NotListed,
+    /// Nobody answered, or somebody without saying anything.
+    Unknown,
+}
+
+/// Outcomes that are no trouble.
+const PLAIN: usize = 3;
+
+const OUTCOMES: usize = PLAIN + Trouble::ALL.len();
+
+#[derive(Debug, Default)]
+pub struct Health {
+    standing: AtomicU8,
+    counts: [AtomicU64; OUTCOMES],
+}
+
+impl Health {
+    pub fn standing(&self) -> Standing {
+        let number = usize::from(self.standing.load(Relaxed));
+        Standing::ALL.get(number).copied().unwrap_or_default()
+    }
+
+    pub fn stand(&self, standing: Standing) {
+        self.standing.store(standing as u8, Relaxed);
+    }
+
+    pub fn count(&self, outcome: Outcome) {
+        if let Some(count) = self.counts.get(place(outcome)) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn counted(&self, outcome: Outcome) -> u64 {
+        self.counts.get(place(outcome)).map_or(0, |count| count.load(Relaxed))
+    }
+}
+
+fn place(outcome: Outcome) -> usize {
+    match outcome {
+        Outcome::Listed => 0,
+        Outcome::NotListed => 1,
+        Outcome::Unknown => 2,
+        Outcome::Erred(trouble) => PLAIN + trouble.index(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_answer_has_a_name() {
+        for (answer, name, expected) in [
+            ("127.0.0.2", "bl.example", None),
+            ("127.255.254.255", "bl.example", None),
+            ("127.255.255.252", "bl.example", Some(Trouble::Typo)),
+            ("127.255.255.254", "bl.example", Some(Trouble::PublicResolver)),
+            ("127.255.255.255", "bl.example", Some(Trouble::Volume)),
+            ("127.255.255.7", "bl.example", Some(Trouble::Reserved)),
+            ("192.0.2.1", "bl.example", Some(Trouble::Foreign)),
+            ("128.0.0.2", "bl.example", Some(Trouble::Foreign)),
+            ("0.0.0.0", "bl.example", Some(Trouble::Foreign)),
+            ("127.0.0.1", "bl.example", Some(Trouble::Refused)),
+            ("127.0.0.255", "bl.example", None),
+            ("127.0.0.255", "list.dnswl.org", Some(Trouble::Refused)),
+            ("127.0.0.255", "notdnswl.org", None),
+            ("127.0.1.255", "dbl.spamhaus.org", Some(Trouble::WrongKind)),
+            ("127.0.2.255", "zrd.dq.spamhaus.net", Some(Trouble::WrongKind)),
+            ("127.0.1.255", "bl.example", None),
+        ] {
+            assert_eq!(Trouble::of(answer.parse().unwrap(), name), expected, "{answer} {name}");
+        }
+    }
+
+    #[test]
+    fn each_outcome_is_counted_apart() {
+        let health = Health::default();
+        let plain = [Outcome::Listed, Outcome::NotListed, Outcome::Unknown];
+        let all: Vec<_> =
+            plain.into_iter().chain(Trouble::ALL.iter().map(|trouble| Outcome::Erred(*trouble))).collect();
+        for (outcome, times) in all.iter().zip(1..) {
+            (0..times).for_each(|_| health.count(*outcome));
+        }
+        for (outcome, times) in all.iter().zip(1..) {
+            assert_eq!(health.counted(*outcome), times, "{outcome:?}");
+        }
+        for standing in Standing::ALL {
+            health.stand(standing);
+            assert_eq!(health.standing(), standing);
+        }
+    }
+}
