@@ -91,7 +91,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("journal", &["config"]),
     ("decision", &["checks", "engine", "facts", "journal", "policy", "reply", "verdict"]),
-    ("metrics", &["config", "reply"]),
+    ("metrics", &["config", "reply", "reputation"]),
     (
         "desk",
         &[

@@ -9,6 +9,7 @@ mod keep;
 mod limits;
 mod listed;
 mod serve;
+mod zones;
 
 use crate::config::Config;
 use crate::dns::Settings;

@@ -8,6 +8,7 @@ use super::complain;
 use super::keep;
 use super::keep::Keeping;
 use super::nameservers;
+use super::zones::Zones;
 use crate::config::Config;
 use crate::config::Decides;
 use crate::config::Listener as Listens;
@@ -146,6 +147,7 @@ struct Daemon {
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
     lists: Arc<ListCounters>,
+    zones: Arc<Zones>,
     /// What `/v1` asks for.
     token: Arc<ArcSwapOption<Token>>,
     /// Of the last load that was tried.
@@ -168,10 +170,13 @@ async fn serve(
     let rules = loaded.policy.rules.len();
     let (state, clock) = (State::in_memory(config.state.max_keys), Clock::starting_at(SystemTime::now()));
     let keeper = keep::open(&config.state, &state, clock)?;
+    let zones = Arc::new(Zones::new(Arc::clone(&metrics)));
+    zones.adopt(&loaded.policy);
+    let resolver = Resolver::live(nameservers(&config));
     let desk = Arc::new(Desk::new(Parts {
         policy: loaded.policy,
         state,
-        resolver: Resolver::live(nameservers(&config)),
+        resolver: resolver.clone(),
         clock,
         metrics: Arc::clone(&metrics),
         journal: Some(journal.clone()),
@@ -223,6 +228,10 @@ async fn serve(
         };
         http_task.spawn(http::serve(listener, state, http_stopped));
     }
+    // Ends with this function.
+    let mut looking = JoinSet::new();
+    let (watching, watched) = (Arc::clone(&zones), Arc::clone(&desk));
+    looking.spawn(async move { watching.watch(|| watched.active(), resolver).await });
     let mut tasks = JoinSet::new();
     for ((listener, home), service, interface) in bound {
         tracing::info!(address = %listener.address(), listener = %service.name, protocol = interface.word(), "listening");
@@ -247,7 +256,7 @@ async fn serve(
     tracing::info!(rules, "ready");
     ready.store(true, Relaxed);
     notify(NotifyState::Ready);
-    let daemon = Daemon { path, desk, metrics, lists, token, generation: 1, started_with: config };
+    let daemon = Daemon { path, desk, metrics, lists, zones, token, generation: 1, started_with: config };
     let (desk, ended) = (Arc::clone(&daemon.desk), daemon.run(&mut tasks, stopper, &ready).await);
     // What they have gathered for the log is sent before the log ends.
     workers.finish(LAST_WORDS);
@@ -357,6 +366,7 @@ impl Daemon {
         warn(&loaded, &config);
         let rules = loaded.policy.rules.len();
         self.lists = self.metrics.load_lists(names(&loaded.policy));
+        self.zones.adopt(&loaded.policy);
         self.desk.enforce(loaded.policy);
         self.metrics.reloaded(Reload::Ok, Timestamp::now());
         tracing::info!(rules, generation = self.generation, "the new policy is in force");
@@ -388,6 +398,7 @@ impl Daemon {
                 }
             }
         }
+        self.zones.adopt(&active.policy);
     }
 }
 

@@ -10,6 +10,7 @@ use super::labels::Reload;
 use super::labels::Stage;
 use super::labels::StateFile;
 use super::labels::Verdict;
+use crate::reputation::Outcome;
 use prometheus_client::metrics::MetricType;
 
 /// Before every name.
@@ -65,7 +66,18 @@ const DIRECTION: (&str, Values) = ("direction", Values::Closed(Direction::WORDS)
 const RULE: (&str, Values) = ("rule", Values::Named("rules of the policy"));
 const TABLE: (&str, Values) = ("table", Values::Named("tables this program keeps, such as `sessions`"));
 const STATE_FILE: (&str, Values) = ("file", Values::Closed(StateFile::WORDS));
+const ZONE: (&str, Values) = ("zone", Values::Named("zones that rules ask, without their keys"));
 const LIST: (&str, Values) = ("list", Values::Named("lists of the policy"));
+
+const ANSWERS: &[&str] = &{
+    let mut words = [""; Outcome::ALL.len()];
+    let mut at = 0;
+    while at < words.len() {
+        words[at] = Outcome::ALL[at].word();
+        at += 1;
+    }
+    words
+};
 
 macro_rules! families {
     ($($id:ident: $kind:ident $name:literal [$($label:expr),*] $sentence:literal;)+) => {
@@ -117,6 +129,10 @@ families! {
         "Entries of a list";
     LIST_RELOADS: Counter "list_reloads_total" [LIST, ("result", Values::Closed(Reload::WORDS))]
         "Times a list was read again; one that failed keeps its entries";
+    DNSBL_ANSWERS: Counter "dnsbl_answers_total" [ZONE, ("answer", Values::Closed(ANSWERS))]
+        "What zones said of what they were asked about; from `foreign` on these are errors of the zone and count nothing";
+    DNSBL_SUSPENDED: Gauge "dnsbl_suspended" [ZONE]
+        "Whether a zone is not asked, because it fails its test";
     STATE_TIMESTAMP: Gauge "state_snapshot_timestamp_seconds" []
         "When what is remembered was last on disk, in Unix time; only with `state.dir`";
     STATE_BYTES: Counter "state_written_bytes_total" [STATE_FILE]

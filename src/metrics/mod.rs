@@ -24,6 +24,8 @@ pub use labels::Stage;
 pub use labels::StateFile;
 pub use labels::Verdict;
 
+use crate::reputation::Health;
+use crate::reputation::Outcome;
 use catalogue as table;
 use parking_lot::Mutex;
 use prometheus_client::collector::Collector;
@@ -81,6 +83,8 @@ pub struct Metrics {
     /// Bounded by the words in our source.
     protocol_errors: Mutex<BTreeMap<(Interface, &'static str), u64>>,
     tables: Mutex<BTreeMap<&'static str, Table>>,
+    /// By the names under which zones are shown, which several may share.
+    zones: Mutex<BTreeMap<String, Vec<Arc<Health>>>>,
 }
 
 /// A table's sizes at the time of a scrape.
@@ -126,6 +130,7 @@ impl Metrics {
             lists: Mutex::default(),
             protocol_errors: Mutex::default(),
             tables: Mutex::default(),
+            zones: Mutex::default(),
         }
     }
 
@@ -233,6 +238,15 @@ impl Metrics {
         let loaded = Arc::new(ListCounters { lists: names.into_iter().map(resolve).collect() });
         *current = Arc::clone(&loaded);
         loaded
+    }
+
+    /// The zones that rules ask; those not named here are forgotten.
+    pub fn load_zones(&self, zones: impl IntoIterator<Item = (String, Arc<Health>)>) {
+        let mut loaded: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for (name, health) in zones {
+            loaded.entry(name).or_default().push(health);
+        }
+        *self.zones.lock() = loaded;
     }
 
     /// All of it as text.
@@ -360,6 +374,7 @@ impl Collector for Metrics {
         self.encode_listeners(out)?;
         self.encode_tables(out)?;
         self.encode_lists(out)?;
+        self.encode_zones(out)?;
         self.encode_state(out)?;
         let successful = self.config_successful.load(Relaxed);
         single(out, &table::CONFIG_SUCCESSFUL, successful as f64)?;
@@ -462,6 +477,28 @@ impl Metrics {
             })
         })?;
         family(out, &table::STATE_FAILURES, |series| series.counter(&[], self.state_failures.load(Relaxed)))
+    }
+
+    fn encode_zones(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let zones = self.zones.lock().clone();
+        family(out, &table::DNSBL_ANSWERS, |series| {
+            for (name, healths) in &zones {
+                for outcome in Outcome::ALL {
+                    let count: u64 = healths.iter().map(|health| health.counted(outcome)).sum();
+                    // Errors that were never met are left out.
+                    if count > 0 || !matches!(outcome, Outcome::Erred(_)) {
+                        series.counter(&[name, outcome.word()], count)?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        family(out, &table::DNSBL_SUSPENDED, |series| {
+            zones.iter().try_for_each(|(name, healths)| {
+                let suspended = healths.iter().any(|health| health.standing().is_suspended());
+                series.gauge(&[name], i64::from(suspended))
+            })
+        })
     }
 
     fn encode_lists(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {

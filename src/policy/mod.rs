@@ -40,7 +40,10 @@ use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::facts::TagId;
 use crate::lists::Registry;
+use crate::reputation::Kind;
+use crate::reputation::Site;
 use crate::yaml::Place;
+use std::sync::Arc;
 
 /// Everything that was loaded from `policy.d`.
 #[derive(Debug, Default)]
@@ -207,6 +210,20 @@ impl Policy {
         self.stages.iter_mut().flatten().for_each(|section| section.enforces = true);
         self.observes = false;
         self
+    }
+
+    /// Each zone that a rule asks, with what it asks it for; one may be asked by several.
+    pub fn each_site(&self, visit: &mut dyn FnMut(&Arc<Site>, Kind)) {
+        for rule in self.rules.iter().filter(|rule| !rule.disabled) {
+            let guard = self.files.get(rule.file).map(|file| &file.guard);
+            for condition in guard.into_iter().chain([&rule.condition]) {
+                condition.each_check(&mut |check| {
+                    if let AnyCheck::Dnsbl(check) = check {
+                        check.each_site(visit);
+                    }
+                });
+            }
+        }
     }
 
     /// What `check --rules` prints: name, stage, what it belongs to, whether it

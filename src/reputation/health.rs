@@ -48,7 +48,7 @@ impl Trouble {
         })
     }
 
-    pub fn word(self) -> &'static str {
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Foreign => "foreign",
             Self::PublicResolver => "public_resolver",
@@ -142,6 +142,30 @@ const PLAIN: usize = 3;
 
 const OUTCOMES: usize = PLAIN + Trouble::ALL.len();
 
+impl Outcome {
+    pub const ALL: [Self; OUTCOMES] = [
+        Self::Listed,
+        Self::NotListed,
+        Self::Unknown,
+        Self::Erred(Trouble::Foreign),
+        Self::Erred(Trouble::PublicResolver),
+        Self::Erred(Trouble::Refused),
+        Self::Erred(Trouble::Reserved),
+        Self::Erred(Trouble::Typo),
+        Self::Erred(Trouble::Volume),
+        Self::Erred(Trouble::WrongKind),
+    ];
+
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Erred(trouble) => trouble.word(),
+            Self::Listed => "listed",
+            Self::NotListed => "not_listed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Health {
     standing: AtomicU8,
@@ -209,9 +233,10 @@ mod tests {
     #[test]
     fn each_outcome_is_counted_apart() {
         let health = Health::default();
-        let plain = [Outcome::Listed, Outcome::NotListed, Outcome::Unknown];
-        let all: Vec<_> =
-            plain.into_iter().chain(Trouble::ALL.iter().map(|trouble| Outcome::Erred(*trouble))).collect();
+        let all = Outcome::ALL;
+        for (at, outcome) in all.iter().enumerate() {
+            assert_eq!(place(*outcome), at, "{outcome:?}");
+        }
         for (outcome, times) in all.iter().zip(1..) {
             (0..times).for_each(|_| health.count(*outcome));
         }

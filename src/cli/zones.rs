@@ -1,0 +1,301 @@
+//! Looks after the zones that rules ask: tests each at the start and every hour, tells
+//! which can't be believed, and says once an hour what is wrong with their answers.
+
+use crate::dns::Resolver;
+use crate::metrics::Metrics;
+use crate::policy::Policy;
+use crate::reputation::Examined;
+use crate::reputation::Health;
+use crate::reputation::Kind;
+use crate::reputation::Outcome;
+use crate::reputation::Site;
+use crate::reputation::Standing;
+use crate::reputation::Trouble;
+use crate::reputation::examine;
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio::time::timeout;
+
+/// As often as RFC 5782, 5 would have it at least.
+const TEST_EVERY: Duration = Duration::from_secs(3600);
+
+/// Of a zone that failed: it should not be missed for long once it is well.
+const TEST_AGAIN_AFTER: Duration = Duration::from_secs(300);
+
+/// Of a zone that did not answer, which may be nothing.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// How often is looked whether anything is due.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the log hears of one error of one zone.
+const TELL_EVERY: Duration = Duration::from_secs(3600);
+
+/// The resolver gives up before that.
+const MAX_TEST: Duration = Duration::from_secs(30);
+
+/// Tests at once: a few questions each.
+const MAX_AT_ONCE: usize = 8;
+
+/// Of all zones of the policy in force.
+#[derive(Debug)]
+pub(super) struct Zones {
+    metrics: Arc<Metrics>,
+    watched: Mutex<Vec<Watched>>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    site: Arc<Site>,
+    kind: Kind,
+    health: Arc<Health>,
+    due: Instant,
+    was_silent: bool,
+    /// Of each trouble: how often it was met when the log last heard of it, and when.
+    told: [(u64, Option<Instant>); Trouble::ALL.len()],
+}
+
+impl Zones {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, watched: Mutex::default() }
+    }
+
+    /// Takes the zones of a policy into care: one that is known stands as it stood. To be
+    /// called before the policy is in force, and when lists have changed.
+    pub(super) fn adopt(&self, policy: &Policy) {
+        let mut watched = self.watched.lock();
+        let mut named = vec![false; watched.len()];
+        policy.each_site(&mut |site, kind| {
+            let is_same = |known: &Watched| known.kind == kind && known.site.suffix() == site.suffix();
+            let at = watched.iter().position(is_same).unwrap_or_else(|| {
+                watched.push(Watched::new(Arc::clone(site), kind));
+                named.push(false);
+                watched.len() - 1
+            });
+            if let (Some(known), Some(named)) = (watched.get_mut(at), named.get_mut(at)) {
+                *named = true;
+                site.adopt(&known.health);
+                // Its name or test entry may be another now.
+                known.site = Arc::clone(site);
+            }
+        });
+        let mut still = named.into_iter();
+        watched.retain(|_| still.next().unwrap_or_default());
+        let shown = watched.iter().map(|known| (known.site.name.clone(), Arc::clone(&known.health)));
+        self.metrics.load_zones(shown);
+    }
+
+    /// Until the program ends.
+    pub(super) async fn watch(&self, policy: impl Fn() -> Arc<crate::desk::Active>, resolver: Resolver) {
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        loop {
+            look.tick().await;
+            self.adopt(&policy().policy);
+            self.turn(&resolver).await;
+        }
+    }
+
+    /// Tests what is due, and tells what there is to tell.
+    async fn turn(&self, resolver: &Resolver) {
+        let now = Instant::now();
+        let due: Vec<_> = {
+            let watched = self.watched.lock();
+            let due = watched.iter().filter(|known| known.due <= now);
+            due.map(|known| (Arc::clone(&known.site), known.kind)).collect()
+        };
+        let tests = stream::iter(due).map(|(site, kind)| async move {
+            let examined = timeout(MAX_TEST, examine(&site, kind, resolver)).await;
+            (site, kind, examined.unwrap_or(Some(Examined::Silent)))
+        });
+        let tested: Vec<_> = tests.buffer_unordered(MAX_AT_ONCE).collect().await;
+        let mut watched = self.watched.lock();
+        let silent = |(_, _, examined): &(_, _, Option<Examined>)| *examined == Some(Examined::Silent);
+        // Then it is not the zones that are gone.
+        let nobody_answers = tested.len() > 1 && tested.iter().all(silent);
+        if nobody_answers {
+            tracing::warn!(zones = tested.len(), "no zone answered for its test entry: is there a resolver?");
+        }
+        for (site, kind, examined) in tested {
+            let is_same = |known: &&mut Watched| known.kind == kind && known.site.suffix() == site.suffix();
+            if let Some(known) = watched.iter_mut().find(is_same) {
+                known.tested(examined, nobody_answers);
+            }
+        }
+        watched.iter_mut().for_each(|known| known.tell(now));
+    }
+}
+
+impl Watched {
+    fn new(site: Arc<Site>, kind: Kind) -> Self {
+        let (health, due) = (Arc::default(), Instant::now());
+        Self { site, kind, health, due, was_silent: false, told: Default::default() }
+    }
+
+    fn tested(&mut self, examined: Option<Examined>, nobody_answers: bool) {
+        let before = self.health.standing();
+        let was_silent = std::mem::replace(&mut self.was_silent, examined == Some(Examined::Silent));
+        let (standing, wait) = match examined {
+            None | Some(Examined::Fine) => (Standing::Fine, TEST_EVERY),
+            Some(Examined::Dead) => (Standing::Dead, TEST_AGAIN_AFTER),
+            Some(Examined::Wildcard) => (Standing::Wildcard, TEST_AGAIN_AFTER),
+            Some(Examined::Erring(trouble)) => {
+                self.health.count(Outcome::Erred(trouble));
+                (Standing::Erring, TEST_AGAIN_AFTER)
+            }
+            Some(Examined::Silent) if was_silent && !nobody_answers => (Standing::Silent, TEST_AGAIN_AFTER),
+            Some(Examined::Silent) => (before, ASK_AGAIN_AFTER),
+        };
+        self.due = Instant::now() + wait;
+        self.health.stand(standing);
+        let zone = &self.site.name;
+        if standing.is_suspended() && standing != before {
+            tracing::warn!(
+                zone,
+                why = standing.reason(),
+                "the zone is not asked any more and counts nothing, until it passes its test"
+            );
+        } else if !standing.is_suspended() && before.is_suspended() {
+            tracing::info!(zone, "the zone passes its test and is asked again");
+        }
+    }
+
+    /// What was met since it was last told, if that is long ago.
+    fn tell(&mut self, now: Instant) {
+        for (trouble, (met, last)) in Trouble::ALL.iter().zip(&mut self.told) {
+            let met_now = self.health.counted(Outcome::Erred(*trouble));
+            if met_now == *met || last.is_some_and(|last| now.duration_since(last) < TELL_EVERY) {
+                continue;
+            }
+            tracing::warn!(
+                zone = self.site.name,
+                error = trouble.word(),
+                answers = met_now - *met,
+                remedy = trouble.remedy(),
+                "the zone answers with an error, which counts nothing"
+            );
+            (*met, *last) = (met_now, Some(now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::Zone;
+    use crate::policy::Options;
+    use crate::policy::load_texts;
+    use std::path::Path;
+
+    const WELL: &str = "2.0.0.127.one.example A 127.0.0.2\n2.0.0.127.two.example A 127.0.0.2\n";
+
+    fn policy(zones: &str) -> Policy {
+        let text = format!("rules:\n  - {{name: a, when: {{dnsbl: [{zones}]}}, then: {{score: 1}}}}\n");
+        load_texts(&[("p.yaml", &text)], Path::new(""), &Options::default()).unwrap().policy
+    }
+
+    fn resolver(text: &str) -> Resolver {
+        Resolver::of_zone(Zone::parse(text).unwrap())
+    }
+
+    fn standings(policy: &Policy) -> Vec<(String, Standing)> {
+        let mut found = Vec::new();
+        policy.each_site(&mut |site, _| found.push((site.name.clone(), site.standing())));
+        found
+    }
+
+    async fn after(zones: &Zones, wait: Duration, dns: &str) {
+        tokio::time::advance(wait).await;
+        zones.turn(&resolver(dns)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_zone_that_fails_its_test_is_left_out_until_it_passes() {
+        let zones = Zones::new(Arc::new(Metrics::new(jiff::Timestamp::UNIX_EPOCH)));
+        let policy = policy("one.example, two.example");
+        zones.adopt(&policy);
+        let is = |one, two| {
+            let expected = [("one.example".to_owned(), one), ("two.example".to_owned(), two)];
+            assert_eq!(standings(&policy), expected);
+        };
+        zones.turn(&resolver(WELL)).await;
+        is(Standing::Fine, Standing::Fine);
+        // Not due yet.
+        after(&zones, TEST_EVERY / 2, "").await;
+        is(Standing::Fine, Standing::Fine);
+        after(&zones, TEST_EVERY, "2.0.0.127.one.example A 127.0.0.2\n*.two.example A 127.0.0.2\n").await;
+        is(Standing::Fine, Standing::Wildcard);
+        // Of a reload nothing is forgotten.
+        let again = self::policy("two.example, three.example");
+        zones.adopt(&again);
+        let expected =
+            [("two.example".to_owned(), Standing::Wildcard), ("three.example".to_owned(), Standing::Fine)];
+        assert_eq!(standings(&again), expected);
+        zones.adopt(&policy);
+        after(&zones, TEST_AGAIN_AFTER, WELL).await;
+        is(Standing::Fine, Standing::Fine);
+        after(&zones, TEST_EVERY, "*.one.example A 127.255.255.254\n").await;
+        is(Standing::Erring, Standing::Dead);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_the_zones_fault_only_if_others_answer() {
+        let zones = Zones::new(Arc::new(Metrics::new(jiff::Timestamp::UNIX_EPOCH)));
+        let policy = policy("one.example, two.example");
+        zones.adopt(&policy);
+        let silent = |names: &[&str]| -> String {
+            names
+                .iter()
+                .flat_map(|name| {
+                    let nibbles = "0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0";
+                    [format!("2.0.0.127.{name} TIMEOUT\n"), format!("2.{nibbles}.{name} TIMEOUT\n")]
+                })
+                .collect()
+        };
+        let both = silent(&["one.example", "two.example"]);
+        for _ in 0..3 {
+            after(&zones, ASK_AGAIN_AFTER, &both).await;
+        }
+        assert!(standings(&policy).iter().all(|(_, standing)| *standing == Standing::Fine));
+        let one = format!("{}2.0.0.127.two.example A 127.0.0.2\n", silent(&["one.example"]));
+        after(&zones, ASK_AGAIN_AFTER, &one).await;
+        let of_one = || standings(&policy).first().map(|(_, standing)| *standing);
+        assert_eq!(of_one(), Some(Standing::Silent));
+        after(&zones, TEST_AGAIN_AFTER, WELL).await;
+        assert_eq!(of_one(), Some(Standing::Fine));
+        after(&zones, TEST_EVERY, &one).await;
+        assert_eq!(of_one(), Some(Standing::Fine));
+        after(&zones, ASK_AGAIN_AFTER, &one).await;
+        assert_eq!(of_one(), Some(Standing::Silent));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_is_told_once_an_hour_and_counted_each_time() {
+        let metrics = Arc::new(Metrics::new(jiff::Timestamp::UNIX_EPOCH));
+        let zones = Zones::new(Arc::clone(&metrics));
+        let policy = policy("one.example");
+        zones.adopt(&policy);
+        zones.turn(&resolver(WELL)).await;
+        let met = || zones.watched.lock()[0].told[1].0;
+        let health = Arc::clone(&zones.watched.lock()[0].health);
+        let erred = Outcome::Erred(Trouble::PublicResolver);
+        assert_eq!(Trouble::ALL[1], Trouble::PublicResolver);
+        (0..3).for_each(|_| health.count(erred));
+        after(&zones, LOOK_EVERY, WELL).await;
+        assert_eq!(met(), 3);
+        health.count(erred);
+        after(&zones, LOOK_EVERY, WELL).await;
+        assert_eq!(met(), 3);
+        after(&zones, TELL_EVERY, WELL).await;
+        assert_eq!(met(), 4);
+        let text = metrics.encode(crate::metrics::Exposition::Text);
+        assert!(
+            text.contains("gatepost_dnsbl_answers_total{zone=\"one.example\",answer=\"public_resolver\"} 4"),
+            "{text}"
+        );
+        assert!(text.contains("gatepost_dnsbl_suspended{zone=\"one.example\"} 0"), "{text}");
+    }
+}
