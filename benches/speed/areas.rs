@@ -5,6 +5,7 @@ use crate::compare::Measure;
 use crate::compare::compare;
 use crate::count;
 use crate::dns;
+use crate::dnsbl;
 use crate::gatepost::Ours;
 use crate::gatepost::Rules;
 use crate::gatepost::folder;
@@ -39,6 +40,7 @@ pub const AREAS: &[Area] = &[
     ("count", "instructions of a policy request, without sockets", count::count),
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
     ("dns", "answers of the DNS from the cache, and what a full one takes", dns::dns),
+    ("dnsbl", "a decision over eight zones through the library, all in the cache", dnsbl::dnsbl),
     ("table", "limits through the library: a decision, and memory, from 10^3 to 10^7 keys", table::table),
     ("snapshot", "a decision while 10^6 keys are written down", snapshot::snapshot),
     ("keys", "requests/s through the socket with 10^5 to 10^7 keys of a limit, against 10^3", keys::keys),

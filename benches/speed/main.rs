@@ -20,6 +20,7 @@ mod areas;
 mod compare;
 mod count;
 mod dns;
+mod dnsbl;
 mod gatepost;
 mod keys;
 mod lookup;

@@ -25,6 +25,7 @@ use crate::values::NumberTest;
 use crate::values::TextTest;
 use crate::values::Way;
 use crate::values::WordTest;
+use crate::values::as_asked;
 use crate::values::query;
 use crate::values::subject;
 use crate::yaml::Entry;
@@ -154,6 +155,25 @@ impl FactCheck {
         match &self.test {
             Test::Text(test) => test.lists().cloned().collect(),
             _ => Vec::new(),
+        }
+    }
+
+    /// The entries that its value is in, of one list each.
+    pub fn each_entry(&self, facts: &Facts, see: &mut dyn FnMut(&List, String)) {
+        let Test::Text(test) = &self.test else {
+            return;
+        };
+        let mut lists = test.lists().peekable();
+        if lists.peek().is_none() {
+            return;
+        }
+        let Some(value) = query(facts, self.fact) else {
+            return;
+        };
+        for list in lists {
+            if let Some(hit) = list.lookup(&as_asked(list, &value)) {
+                see(list, hit.entry);
+            }
         }
     }
 

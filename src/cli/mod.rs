@@ -8,6 +8,7 @@ mod greylist;
 mod keep;
 mod limits;
 mod listed;
+mod lists;
 mod serve;
 mod zones;
 
@@ -107,6 +108,19 @@ enum Command {
         #[arg(long, value_name = "FILE", global = true)]
         config: Option<PathBuf>,
     },
+    /// Shows which entries of lists are of use to the running daemon.
+    ///
+    /// Counted since its start is each time that a rule applied whose `when`, or whose
+    /// file's, had found an entry; lists of more than 1,000 entries are not. The daemon is
+    /// found by `control:` of its file.
+    #[command(verbatim_doc_comment)]
+    Lists {
+        #[command(subcommand)]
+        lists: lists::Lists,
+        /// The daemon's file.
+        #[arg(long, value_name = "FILE", global = true)]
+        config: Option<PathBuf>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -153,6 +167,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Greylist { greylist, config } => greylist::run(greylist, config.as_deref()).into(),
         Command::Limits { limits, config } => limits::run(limits, config.as_deref()).into(),
         Command::Listed { listed, config } => listed::run(listed, config.as_deref()).into(),
+        Command::Lists { lists, config } => lists::run(lists, config.as_deref()).into(),
     }
 }
 
@@ -207,7 +222,7 @@ mod tests {
     #[test]
     fn every_command_is_in_the_reference() {
         let page = reference();
-        for name in ["serve", "check", "explain", "greylist", "limits", "listed"] {
+        for name in ["serve", "check", "explain", "greylist", "limits", "listed", "lists"] {
             assert!(page.contains(&format!("Usage: gatepost {name}")), "{page}");
         }
     }

@@ -14,6 +14,7 @@ mod refusals;
 mod report;
 mod session;
 mod sessions;
+mod usage;
 
 pub use crate::checks::pool_of;
 pub use crate::facts::Macros;
@@ -22,6 +23,7 @@ pub use crate::state::Listing;
 pub use crate::values::is_word;
 pub use control::LimitUse;
 pub use milter::MilterSession;
+pub use usage::EntryUse;
 
 use crate::config::Decides;
 use crate::dns::Resolver;
@@ -59,6 +61,7 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use usage::Usage;
 
 /// Who is at the other end of one of our sockets: always a Postfix process.
 #[derive(Clone, Debug)]
@@ -150,6 +153,7 @@ pub struct Desk {
     data_ports: DataPorts,
     state: State,
     resolver: Resolver,
+    usage: Usage,
     clock: Clock,
     metrics: Arc<Metrics>,
     journal: Option<Journal>,
@@ -172,6 +176,7 @@ impl Desk {
             data_ports: DataPorts::default(),
             state: parts.state,
             resolver: parts.resolver,
+            usage: Usage::new(parts.clock.now()),
             clock: parts.clock,
             metrics: parts.metrics,
             journal: parts.journal,
@@ -281,6 +286,9 @@ impl Desk {
         let decided = engine::decide(ask, recall, store).await;
         for hit in &decided.hits {
             asked.active.counters.hit(hit.rule as usize);
+            if let Some(rule) = asked.active.policy.rules.get(hit.rule as usize) {
+                self.usage.note(&asked.active.policy, rule, asked.facts, || self.clock.now());
+            }
         }
         for &(rule, action) in &decided.failed {
             let rule = asked.active.policy.rules.get(rule as usize).map_or("", |rule| rule.name.as_str());

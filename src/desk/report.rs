@@ -6,6 +6,7 @@ use super::session::Session;
 use super::session::Transaction;
 use super::sessions;
 use super::sessions::Handle;
+use super::usage::MAX_NOTED;
 use crate::decision::About;
 use crate::decision::Decision;
 use crate::decision::Ruling;
@@ -121,6 +122,8 @@ pub(super) fn sample(desk: &Desk) {
     ] {
         desk.metrics.set_table(name, Table { entries, capacity: capacity as u64, evictions });
     }
+    let (entries, capacity) = (desk.usage.len() as u64, MAX_NOTED as u64);
+    desk.metrics.set_table("list_usage", Table { entries, capacity, evictions: 0 });
     desk.metrics.set_fail_open_elsewhere(metrics::FailOpen::Full, sizes.full);
     let dns = desk.resolver.stats();
     for result in DnsResult::ALL {

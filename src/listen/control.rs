@@ -1,10 +1,11 @@
-//! The control socket: `gatepost listed` asks the running daemon. One request a
+//! The control socket: `gatepost listed` and others ask the running daemon. One request a
 //! connection.
 //!
 //! The file's mode keeps others away, and the kernel says who is at the other end:
 //! root and our own user are heard, all others refused.
 
 use crate::desk::Desk;
+use crate::desk::EntryUse;
 use crate::desk::LONGEST_LISTING;
 use crate::desk::LimitUse;
 use crate::desk::Listing;
@@ -15,6 +16,7 @@ use crate::listen::socket::Access;
 use crate::listen::socket::SocketFile;
 use crate::listen::socket::bind_unix;
 use crate::wire::control::Answer;
+use crate::wire::control::EntryRow;
 use crate::wire::control::LimitRow;
 use crate::wire::control::ListedRow;
 use crate::wire::control::MAX_REQUEST_BYTES;
@@ -155,6 +157,15 @@ pub(super) async fn answers(request: Request, desk: &Desk) -> Vec<Answer> {
             vec![Answer::Done { count: desk.reset_limits(&key).await as u64 }]
         }
         Request::LimitsTop { count } => limits(desk.fullest(count.min(MAX_TOP)).await),
+        Request::ListsShow { list, idle_seconds } => {
+            match desk.entries(list.as_deref(), idle_seconds.map(Duration::from_secs)) {
+                Ok(found) => {
+                    let count = found.len() as u64;
+                    found.into_iter().map(entry).chain([Answer::Done { count }]).collect()
+                }
+                Err(why) => vec![Answer::Refused { why }],
+            }
+        }
         Request::ListedShow { key } => {
             let found = desk.listed(key.as_deref()).await;
             let count = found.len() as u64;
@@ -181,6 +192,12 @@ fn limits(found: Vec<LimitUse>) -> Vec<Answer> {
         })
     });
     rows.chain([Answer::Done { count }]).collect()
+}
+
+fn entry(found: EntryUse) -> Answer {
+    let seconds = |nanos: u64| nanos / 1_000_000_000;
+    let EntryUse { list, entry, count, first, last } = found;
+    Answer::Entry(EntryRow { list, entry, count, first: first.map(seconds), last: last.map(seconds) })
 }
 
 fn row(key: String, listing: Listing) -> ListedRow {

@@ -219,6 +219,12 @@ impl List {
         Arc::clone(&self.content.load().sites)
     }
 
+    /// All entries as an operator would write them, in order; None for more than `most`.
+    pub fn texts(&self, most: usize) -> Option<Vec<String>> {
+        let content = self.content.load();
+        (content.set.len() <= most).then(|| content.set.texts())
+    }
+
     /// `[FORMAT:]PATH`, where it has one.
     pub fn file(&self) -> Option<&str> {
         self.spec.file.as_ref().map(|(file, _)| file.as_str())

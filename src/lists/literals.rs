@@ -80,6 +80,10 @@ impl Literals {
         (SHARED..end).rev().chain(short)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Kind, &str, u32)> {
+        self.table.iter().map(|slot| (slot.kind, slot_text(&self.arena, slot), slot.tag))
+    }
+
     pub(super) fn shrink(&mut self) {
         let Self { arena, table, state, .. } = self;
         arena.shrink_to_fit();

@@ -83,6 +83,22 @@ impl Networks {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpNet, Mark)> {
+        let v4 = self.v4.iter().flat_map(|(len, table)| {
+            table.iter().filter_map(|(address, mark)| {
+                let network = Ipv4Net::new(Ipv4Addr::from(*address), *len).ok()?;
+                Some((IpNet::V4(network), *mark))
+            })
+        });
+        let v6 = self.v6.iter().flat_map(|(len, table)| {
+            table.iter().filter_map(|(address, mark)| {
+                let network = Ipv6Net::new(Ipv6Addr::from(*address), *len).ok()?;
+                Some((IpNet::V6(network), *mark))
+            })
+        });
+        v4.chain(v6)
+    }
+
     /// Shows those which contain the address, the smallest first.
     pub(super) fn each_containing<B>(
         &self,

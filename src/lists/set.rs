@@ -156,6 +156,20 @@ impl Set {
         all
     }
 
+    /// Every entry as it would be shown if it were found, in order.
+    pub(super) fn texts(&self) -> Vec<String> {
+        let null = self.null.map(|tag| Found { tag, entry: EntryRef::Null });
+        let names =
+            self.literals.iter().map(|(kind, name, tag)| Found { tag, entry: EntryRef::Name(kind, name) });
+        let networks = self.networks.iter().chain(self.by_line.iter());
+        let networks = networks.map(|(network, mark)| of_network(network, mark));
+        let rules = self.ordered.rules().iter().map(of_rule);
+        let all = null.into_iter().chain(names).chain(networks).chain(rules);
+        let mut texts: Vec<_> = all.map(|found| found.to_string()).collect();
+        texts.sort();
+        texts
+    }
+
     /// The names of groups that every entry has, so that a text may use them.
     pub fn capture_names(&self) -> Vec<String> {
         if self.entries != self.ordered.count() {

@@ -22,6 +22,7 @@ fn busy() -> Arc<Metrics> {
     let metrics = metrics();
     metrics.load_rules([rule("a", Mode::Enforce, "reject")]);
     metrics.load_lists(["vips".to_owned()]);
+    metrics.load_zones([("bl.example".to_owned(), Arc::default())]);
     metrics.set_table("sessions", Table { entries: 1, capacity: 2, evictions: 3 });
     metrics.set_protocol_errors(Interface::Policy, "nul", 1);
     metrics.state_kept(jiff::Timestamp::UNIX_EPOCH);

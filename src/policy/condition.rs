@@ -6,6 +6,8 @@ use crate::checks::Context;
 use crate::checks::Needs;
 use crate::checks::REGISTRY;
 use crate::checks::Truth;
+use crate::facts::Facts;
+use crate::lists::List;
 use crate::values::Loader;
 use crate::values::empty;
 use crate::yaml::Entry;
@@ -230,6 +232,24 @@ impl Condition {
                 parts.iter().for_each(|part| part.each_check(visit));
             }
         }
+    }
+
+    /// The same without what must not match.
+    pub fn each_positive<'c>(&'c self, visit: &mut dyn FnMut(&'c AnyCheck)) {
+        match self {
+            Self::Check(check) => visit(check),
+            Self::All(parts) | Self::Any(parts) => parts.iter().for_each(|part| part.each_positive(visit)),
+            Self::NoneOf(_) => {}
+        }
+    }
+
+    /// The entries of lists that these facts are in.
+    pub fn each_listed(&self, facts: &Facts, see: &mut dyn FnMut(&List, String)) {
+        self.each_positive(&mut |check| {
+            if let AnyCheck::Fact(check) = check {
+                check.each_entry(facts, see);
+            }
+        });
     }
 
     pub fn needs(&self) -> Needs {

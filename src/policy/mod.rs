@@ -39,6 +39,7 @@ use crate::facts::Fact;
 use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::facts::TagId;
+use crate::lists::List;
 use crate::lists::Registry;
 use crate::reputation::Kind;
 use crate::reputation::Site;
@@ -220,6 +221,20 @@ impl Policy {
                 condition.each_check(&mut |check| {
                     if let AnyCheck::Dnsbl(check) = check {
                         check.each_site(visit);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Each list that a rule asks for in its `when`, or its file's.
+    pub fn each_asked_list(&self, visit: &mut dyn FnMut(&Arc<List>)) {
+        for rule in self.rules.iter().filter(|rule| !rule.disabled) {
+            let guard = self.files.get(rule.file).map(|file| &file.guard);
+            for condition in guard.into_iter().chain([&rule.condition]) {
+                condition.each_positive(&mut |check| {
+                    if let AnyCheck::Fact(check) = check {
+                        check.lists().iter().for_each(&mut *visit);
                     }
                 });
             }

@@ -25,6 +25,8 @@ pub enum Request {
     LimitsShow { key: String },
     /// Sets it back.
     LimitsReset { key: String },
+    /// The entries of lists, or of one; those that found nothing for so long.
+    ListsShow { list: Option<String>, idle_seconds: Option<u64> },
     /// The keys nearest their limits.
     LimitsTop { count: usize },
 }
@@ -32,6 +34,7 @@ pub enum Request {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "answer")]
 pub enum Answer {
+    Entry(EntryRow),
     Listed(ListedRow),
     Limit(LimitRow),
     /// The last: how many were changed or shown.
@@ -56,6 +59,16 @@ pub struct ListedRow {
     pub times: u32,
     /// Holds for rules in observe alone.
     pub observed: bool,
+}
+
+/// An entry of a list. Times are seconds since 1970.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct EntryRow {
+    pub list: String,
+    pub entry: String,
+    pub count: u64,
+    pub first: Option<u64>,
+    pub last: Option<u64>,
 }
 
 /// One window of one key.
@@ -96,6 +109,7 @@ mod tests {
             Request::ListedAdd { key: "a b\n\"c".into(), reason: "x".into(), seconds: 5 },
             Request::ListedDel { key: "a".into(), reason: None },
             Request::ListedShow { key: Some("ü".into()) },
+            Request::ListsShow { list: Some("a".into()), idle_seconds: None },
             Request::LimitsShow { key: "a".into() },
             Request::LimitsReset { key: "a".into() },
             Request::LimitsTop { count: 7 },
@@ -113,7 +127,13 @@ mod tests {
             times: 3,
             observed: true,
         };
-        for answer in [Answer::Listed(row), Answer::Done { count: 7 }, Answer::Refused { why: "no".into() }] {
+        let entry = EntryRow { list: "l".into(), entry: "e".into(), count: 1, first: Some(2), last: None };
+        for answer in [
+            Answer::Entry(entry),
+            Answer::Listed(row),
+            Answer::Done { count: 7 },
+            Answer::Refused { why: "no".into() },
+        ] {
             assert_eq!(read::<Answer>(&line(&answer)), Ok(answer));
         }
     }

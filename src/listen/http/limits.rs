@@ -62,7 +62,7 @@ pub(super) async fn limits(
             Answer::Limit(row) => shown.limits.get_or_insert_default().push(row),
             Answer::Done { count } => shown.count = count,
             Answer::Refused { why } => return trouble(StatusCode::BAD_REQUEST, &why),
-            Answer::Listed(_) => {}
+            Answer::Entry(_) | Answer::Listed(_) => {}
         }
     }
     json(StatusCode::OK, &shown)
