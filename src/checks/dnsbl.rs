@@ -32,6 +32,8 @@
 //! # Unknown when
 //! A zone has not answered, or with a failure, and its points could change the answer.
 
+mod asked;
+
 use super::Bindings;
 use super::Check;
 use super::Context;
@@ -40,16 +42,11 @@ use super::Truth;
 use super::score::show_score;
 use crate::dns::Name;
 use crate::facts::Fact;
-use crate::facts::Facts;
-use crate::facts::Kind as FactKind;
 use crate::facts::Scope;
 use crate::facts::Stage;
-use crate::facts::UNKNOWN_NAME;
 use crate::lists::Kind as ListKind;
 use crate::lists::List;
-use crate::lists::Query;
 use crate::lists::add_site;
-use crate::names::split_address;
 use crate::reputation::Kind;
 use crate::reputation::Says;
 use crate::reputation::Site;
@@ -59,11 +56,10 @@ use crate::values::number;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use crate::yaml::Place;
-use std::net::IpAddr;
+use asked::Key;
+use asked::Keys;
+use asked::Unasked;
 use std::sync::Arc;
-
-/// Domains of one header field that are asked about; a From has one.
-const MAX_DOMAINS: usize = 5;
 
 #[derive(Clone, Debug)]
 pub struct Dnsbl {
@@ -79,13 +75,6 @@ pub struct Dnsbl {
 enum Zones {
     Given(Arc<[Arc<Site>]>),
     Listed(Vec<Arc<List>>),
-}
-
-#[derive(Clone, Debug)]
-enum Key {
-    Fact(Fact),
-    /// The domains in a field of this name.
-    Header(String),
 }
 
 impl Check for Dnsbl {
@@ -116,7 +105,7 @@ impl Check for Dnsbl {
             }
         };
         let key = match node.get("key") {
-            Some(key) => self::key(key, cx),
+            Some(key) => Key::parse(key, cx),
             None => Some(Key::Fact(Fact::ClientAddress)),
         };
         let mut bound = |word| node.get(word).map(|node| number(node, word, cx));
@@ -208,26 +197,6 @@ enum Part {
     Without(Says),
 }
 
-/// Why nobody was asked.
-#[derive(Clone, Copy, Debug)]
-enum Unasked {
-    Missing,
-    NoName,
-    Own,
-    Private,
-}
-
-impl Unasked {
-    fn shown(self) -> &'static str {
-        match self {
-            Self::Missing => "is not known",
-            Self::NoName => "is no name that could be listed",
-            Self::Own => "is in local.networks, which no zone is asked about",
-            Self::Private => "is a private address, which no zone is asked about",
-        }
-    }
-}
-
 impl Part {
     /// In a few words; None: not worth saying.
     fn shown(self, name: &str) -> Option<String> {
@@ -287,7 +256,8 @@ impl Dnsbl {
 
     /// Asks every zone, and tells what became of each.
     fn tally(&self, cx: &Context<'_>, mut tell: impl FnMut(&Site, Part)) -> Result<Tally, Unasked> {
-        let (keys, kind) = (self.keys(cx.facts)?, self.key.kind());
+        let keys = self.key.keys(cx, self.own.as_deref(), || self.has_others())?;
+        let kind = self.key.kind();
         let mut tally = Tally::default();
         self.zones.each(|site| {
             let part = part(site, &keys, kind, cx);
@@ -308,46 +278,6 @@ impl Dnsbl {
             tell(site, part);
         });
         Ok(tally)
-    }
-
-    fn keys(&self, facts: &Facts) -> Result<Keys, Unasked> {
-        let fact = match &self.key {
-            Key::Header(name) => {
-                let texts = domains_in(facts, name);
-                let keys: Vec<_> = texts.iter().filter_map(|text| Kind::Domain.key(text)).collect();
-                return if keys.is_empty() {
-                    Err(Unasked::Missing)
-                } else {
-                    Ok(Keys::Several { keys, texts })
-                };
-            }
-            Key::Fact(fact) => *fact,
-        };
-        if let Some(ip) = facts.ip(fact) {
-            if is_private(ip) {
-                return Err(Unasked::Private);
-            }
-            let query = Query { text: "", folded: "", ip: Some(ip) };
-            return match self.own.as_ref().is_some_and(|own| own.contains(&query)) {
-                true => Err(Unasked::Own),
-                false => Ok(Keys::One(Name::backwards(ip))),
-            };
-        }
-        let text = facts.folded(fact).filter(|text| !text.is_empty()).ok_or(Unasked::Missing)?;
-        if matches!(fact, Fact::ClientName | Fact::ReverseClientName) && text == UNKNOWN_NAME {
-            return Err(Unasked::Missing);
-        }
-        match self.key.kind() {
-            Kind::Domain => {
-                let domain = split_address(text).map_or(text, |(_, domain)| domain);
-                // Zones of hashes have the address as a whole.
-                let key = Kind::Domain.key(domain);
-                key.map(|key| Keys::Text { key: Some(key), text: text.to_owned() })
-                    .or_else(|| self.has_others().then(|| Keys::Text { key: None, text: text.to_owned() }))
-                    .ok_or(Unasked::NoName)
-            }
-            _ => Ok(Keys::Text { key: None, text: text.to_owned() }),
-        }
     }
 
     /// Whether any zone has something else than addresses and domains.
@@ -395,21 +325,6 @@ impl Zones {
     }
 }
 
-/// What stands before the name of a zone.
-enum Keys {
-    /// Of an address.
-    One(Name),
-    Several {
-        keys: Vec<Name>,
-        texts: Vec<String>,
-    },
-    /// As a domain, where it is one; and what it is made of for zones that have others.
-    Text {
-        key: Option<Name>,
-        text: String,
-    },
-}
-
 /// What one zone says of all keys: the gravest, or, of several that are listed, all.
 fn part(site: &Arc<Site>, keys: &Keys, kind: Kind, cx: &Context<'_>) -> Part {
     let standing = site.standing();
@@ -448,94 +363,6 @@ fn all(each: impl Iterator<Item = Says>) -> Says {
         (Says::NotListed, Says::NotListed) => Says::NotListed,
     })
     .unwrap_or(Says::NotListed)
-}
-
-impl Key {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Header(_) => Kind::Domain,
-            Self::Fact(fact) => match fact.info().kind {
-                FactKind::Ip | FactKind::Client => Kind::Ip,
-                FactKind::Address | FactKind::Domain => Kind::Domain,
-                FactKind::Number | FactKind::Text | FactKind::Words(_) => Kind::Text,
-            },
-        }
-    }
-
-    fn name(&self) -> &str {
-        match self {
-            Self::Fact(fact) => fact.name(),
-            Self::Header(name) => name,
-        }
-    }
-
-    fn shown(&self, cx: &Context<'_>) -> String {
-        match self {
-            Self::Fact(fact) => match cx.facts.text(*fact) {
-                Some(text) => format!("{} `{text}`", fact.name()),
-                None => fact.name().to_owned(),
-            },
-            Self::Header(name) => format!("{name} `{}`", domains_in(cx.facts, name).join("`, `")),
-        }
-    }
-}
-
-/// Of the addresses in all fields of a name, each once, in lower-case.
-fn domains_in(facts: &Facts, name: &str) -> Vec<String> {
-    let mut domains = Vec::new();
-    let fields = facts.message.iter().flat_map(|message| message.headers().named(name));
-    for address in fields.flat_map(|field| field.addresses()) {
-        let domain = split_address(&address).map(|(_, domain)| domain.to_ascii_lowercase());
-        if let Some(domain) = domain.filter(|domain| !domains.contains(domain)) {
-            domains.push(domain);
-        }
-        if domains.len() >= MAX_DOMAINS {
-            break;
-        }
-    }
-    domains
-}
-
-/// Addresses that mean nothing to anybody else, so that zones know nothing of them and
-/// asking tells how we are made inside.
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // RFC 6598: behind a provider's NAT.
-            let is_shared = a == 100 && (64..128).contains(&b);
-            ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || a == 0
-                || is_shared
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local()
-                || ip.is_multicast()
-        }
-    }
-}
-
-fn key(node: &Node, cx: &mut Loader<'_>) -> Option<Key> {
-    if let Some(options) = node.as_map() {
-        let fine = cx.only_keys(options, &["header"], "key");
-        let Some(header) = node.get("header") else {
-            cx.mistake(node.place, "key is an attribute, or {header: From}");
-            return None;
-        };
-        let name = cx.text(header, "the name of a header field")?;
-        let is_name = !name.is_empty() && name.bytes().all(|b| b.is_ascii_graphic() && b != b':');
-        if !is_name {
-            cx.mistake(header.place, format!("`{name}` is not the name of a header field"));
-        }
-        return (fine && is_name).then(|| Key::Header(name.to_owned()));
-    }
-    cx.key_fact(node).map(Key::Fact)
 }
 
 /// Zones in postscreen's notation.
@@ -653,6 +480,7 @@ mod tests {
 1.0.0.10.zen.example A 127.0.0.4
 1.113.0.203.bl.example A 127.0.0.2
 bad.test.dbl.example A 127.0.1.6
+test.dbl.example A 127.0.1.6
 worse.test.dbl.example A 127.0.1.4
 8031e7765e14080c996e0442aa78434383b13c1e.ebl.example A 127.0.0.2
 here.test.keys.example A 127.0.0.2
@@ -813,6 +641,13 @@ here.test.keys.example A 127.0.0.2
                 "helo_name=[192.0.2.1]",
                 NoMatch,
                 "helo_name `[192.0.2.1]` is no name that could be listed",
+            ),
+            // Its test entry is nobody's domain.
+            (
+                "dnsbl: {in: names, key: helo_name}",
+                "helo_name=test",
+                NoMatch,
+                "helo_name `test` is no name that could be listed",
             ),
             (
                 "dnsbl: {in: names, key: client_name}",

@@ -15,6 +15,8 @@ use crate::yaml::Node;
 use crate::yaml::Place;
 use crate::yaml::Value;
 use std::fs;
+use std::io;
+use std::io::Read as _;
 use std::path::Path;
 
 const KEYS: [&str; 8] = ["zone", "answers", "bits", "weight", "shown_as", "kind", "test", "key_file"];
@@ -24,6 +26,9 @@ const KEY_MARK: &str = "{key}";
 
 /// A label's length (RFC 1035, 2.3.4).
 const MAX_KEY_BYTES: usize = 63;
+
+/// A key and blanks around it.
+const MAX_KEY_FILE_BYTES: u64 = 1024;
 
 /// `[ZONE[=FILTER][*WEIGHT] | {zone: …}…]`, or `{ZONE: WEIGHT | {…}}`. Paths begin at `base`.
 pub(super) fn read(node: &Node, base: &Path, cx: &mut Loader<'_>) -> Vec<(Site, Place)> {
@@ -116,7 +121,7 @@ fn suffix(name: &str, place: Place, file: Option<&Node>, base: &Path, cx: &mut L
     // What is wrong must be told without the key.
     let fine = told(zone(&name.replace(KEY_MARK, "key")), place, cx);
     let path = cx.text(file, "key_file")?;
-    let key = match fs::read_to_string(base.join(path)) {
+    let key = match read_key(&base.join(path)) {
         Ok(key) => key.trim().to_ascii_lowercase(),
         Err(error) => {
             cx.mistake(file.place, format!("`{path}` can't be read: {error}"));
@@ -136,6 +141,16 @@ fn suffix(name: &str, place: Place, file: Option<&Node>, base: &Path, cx: &mut L
         cx.mistake(place, "with its key the zone is too long for a name");
     }
     whole
+}
+
+/// No more of it than a key could be: what is no regular file may never end.
+fn read_key(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    fs::File::open(path)?.take(MAX_KEY_FILE_BYTES).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// A word for replies and metrics.

@@ -67,16 +67,16 @@ const KNOWN: &[(&str, Kind)] = &[
     ("zrd.dq.spamhaus.net", Kind::Domain),
 ];
 
-impl Site {
-    /// What it has, where that was said or everybody knows.
-    pub fn known_kind(&self) -> Option<Kind> {
-        let within = |end: &str| {
-            let before = self.suffix().as_str().strip_suffix(end);
-            before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        };
-        self.kind.or_else(|| KNOWN.iter().find(|(end, _)| within(end)).map(|(_, kind)| *kind))
-    }
+/// What everybody knows that a zone has.
+pub(super) fn usual_kind(name: &str) -> Option<Kind> {
+    let within = |end: &str| {
+        let before = name.strip_suffix(end);
+        before.is_some_and(|before| before.is_empty() || before.ends_with('.'))
+    };
+    KNOWN.iter().find(|(end, _)| within(end)).map(|(_, kind)| *kind)
+}
 
+impl Site {
     /// Takes in another entry of the same zone.
     pub fn join(&mut self, other: Self) -> Result<(), String> {
         for part in other.parts {

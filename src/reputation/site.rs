@@ -5,6 +5,7 @@ use super::health::Health;
 use super::health::Outcome;
 use super::health::Standing;
 use super::health::Trouble;
+use super::notation;
 use crate::dns::Answer;
 use crate::dns::Kind as RecordKind;
 use crate::dns::Name;
@@ -103,6 +104,8 @@ pub struct Site {
     /// None: of whatever it is asked about.
     pub kind: Option<Kind>,
     pub parts: Vec<Part>,
+    /// What everybody knows that it has.
+    usual: Option<Kind>,
     /// What must be listed in it; None where nothing is said of that.
     pub test: Option<Name>,
     /// Whether it is tested at all.
@@ -115,12 +118,18 @@ impl Site {
     /// `shown_as` instead of the name without its key.
     pub fn new(suffix: Name, shown_as: Option<String>, kind: Option<Kind>, parts: Vec<Part>) -> Self {
         let name = shown_as.unwrap_or_else(|| secret::shown(suffix.as_str()).to_owned());
-        Self { suffix, name, kind, parts, test: None, is_tested: true, health: OnceLock::new() }
+        let usual = notation::usual_kind(suffix.as_str());
+        Self { suffix, name, kind, parts, usual, test: None, is_tested: true, health: OnceLock::new() }
     }
 
     /// Whether both ask the same zone for the same.
     pub fn is_same_zone(&self, other: &Self) -> bool {
         self.suffix == other.suffix && self.kind == other.kind
+    }
+
+    /// What it has, where that was said or everybody knows.
+    pub fn known_kind(&self) -> Option<Kind> {
+        self.kind.or(self.usual)
     }
 
     /// By what it is known to whoever looks after it. Holds the key: for comparing only.
