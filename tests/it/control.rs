@@ -59,6 +59,29 @@ fn an_operator_lists_and_takes_off() {
 }
 
 #[test]
+fn an_operator_sees_of_what_use_lists_are() {
+    let rules = "lists:\n  known: {of: client, entries: [198.51.100.0/28, .friend.example]}\n\
+                 rules:\n  - {name: known, when: {client: {in: known}}, then: {tag: known}}\n";
+    let Some(rig) = Rig::start(rules) else { return };
+    let run = |words: &[&str]| rig.gatepost.command(words);
+    rcpt(&rig, "198.51.100.7", 250, "Ok");
+    rcpt(&rig, "198.51.100.99", 250, "Ok");
+    let (code, shown, _) = run(&["lists", "show"]);
+    let lines: Vec<_> = shown.lines().collect();
+    assert_eq!((code, lines.len()), (0, 2), "{shown}");
+    assert_eq!(lines[0], ".friend.example list=known count=0 first=never last=never");
+    assert!(lines[1].starts_with("198.51.100.0/28 list=known count=1 first=20"), "{shown}");
+    for (words, code, why) in [
+        (&["lists", "show", "nowhere"][..], 3, "no rule asks for list `nowhere`"),
+        (&["lists", "unused"], 3, "has not run for so long"),
+        (&["lists", "unused", "--for", "soon"], 2, "is not a time"),
+    ] {
+        let (found, _, said) = run(words);
+        assert!(found == code && said.contains(why), "{words:?}: {found} {said}");
+    }
+}
+
+#[test]
 fn an_operator_sees_a_limit_and_sets_it_back() {
     let rules =
         "rules:\n  - {name: busy, when: {rate: {key: sender, limits: [2/1h strict, 50/1d]}}, then: defer}\n";
