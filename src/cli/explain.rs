@@ -9,6 +9,7 @@ use super::block_on;
 use super::complain;
 use super::nameservers;
 use super::say;
+use super::zones::Zones;
 use crate::config::Config;
 use crate::dns::Resolver;
 use crate::dns::Zone;
@@ -64,8 +65,14 @@ pub(super) fn run(
         let facts = facts(&text, stage, &policy);
         let resolver = resolver(zone, &config)?;
         let deadline = config.deadline.message;
-        block_on(explain(&policy, facts, stage, message, &resolver, deadline))
-            .map_err(|error| format!("can't run: {error}"))
+        block_on(async {
+            // Whoever writes down what the DNS says need not say it of test entries.
+            if zone.is_none() {
+                Zones::test_once(&policy, &resolver).await;
+            }
+            explain(&policy, facts, stage, message, &resolver, deadline).await
+        })
+        .map_err(|error| format!("can't run: {error}"))
     });
     match explained {
         Ok(explained) if format == Format::Json => match serde_json::to_string_pretty(&explained) {

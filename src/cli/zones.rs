@@ -14,6 +14,7 @@ use crate::reputation::Trouble;
 use crate::reputation::examine;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,13 @@ impl Zones {
             self.adopt(&policy().policy);
             self.turn(&resolver).await;
         }
+    }
+
+    /// Tests the zones of a policy that is asked once.
+    pub(super) async fn test_once(policy: &Policy, resolver: &Resolver) {
+        let zones = Self::new(Arc::new(Metrics::new(Timestamp::now())));
+        zones.adopt(policy);
+        zones.turn(resolver).await;
     }
 
     /// Tests what is due, and tells what there is to tell.

@@ -10,6 +10,7 @@ pub(crate) mod milter;
 pub(crate) mod port;
 pub(crate) mod postfix;
 pub(crate) mod program;
+pub(crate) mod rbldnsd;
 pub(crate) mod sasl;
 pub(crate) mod sink;
 pub(crate) mod smtp;
@@ -60,11 +61,20 @@ impl Rig {
     }
 
     pub(crate) fn with(rules: &str, sockets: Sockets, setup: Setup) -> Option<Self> {
+        Self::start_all(rules, "", sockets, setup)
+    }
+
+    /// With keys of one's own for gatepost.yaml.
+    pub(crate) fn configured(rules: &str, more: &str) -> Option<Self> {
+        Self::start_all(rules, more, Sockets::Inet, Setup::default())
+    }
+
+    fn start_all(rules: &str, more: &str, sockets: Sockets, setup: Setup) -> Option<Self> {
         if skipped() {
             return None;
         }
         let sink = Sink::start();
-        let gatepost = Gatepost::start(&[("10-test.yaml", rules)], "", sockets);
+        let gatepost = Gatepost::start(&[("10-test.yaml", rules)], more, sockets);
         let setup = Setup {
             next_hop: sink.port,
             policy: Some(gatepost.policy.clone()),
