@@ -13,6 +13,7 @@
     reason = "a test or bench that can't go on says so and ends"
 )]
 
+mod alerts;
 mod control;
 mod dns;
 mod faults;
