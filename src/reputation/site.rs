@@ -142,10 +142,6 @@ impl Site {
         let _ = self.health.set(Arc::clone(health));
     }
 
-    pub fn is_adopted(&self) -> bool {
-        self.health.get().is_some()
-    }
-
     pub fn standing(&self) -> Standing {
         self.health.get().map_or(Standing::Fine, |health| health.standing())
     }
