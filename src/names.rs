@@ -3,7 +3,10 @@
 //! Nothing here judges whether a name exists or is well formed; it only says
 //! which part is which, without allocating, and never fails on odd input.
 
+pub mod generic;
+
 use memchr::memchr;
+use memchr::memrchr;
 use memchr::memrchr;
 use std::borrow::Cow;
 

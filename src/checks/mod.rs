@@ -9,13 +9,17 @@
 //! tests need no network.
 
 mod attachment;
+mod client_fcrdns;
 mod distinct;
 mod dnsbl;
+mod dynamic_name;
 mod fact;
 mod greylist;
 mod header;
+mod helo;
 mod limit;
 mod listed;
+mod own_domain;
 mod rate;
 mod score;
 mod spf;
@@ -23,13 +27,17 @@ mod tag;
 mod time;
 
 pub use attachment::Attachment;
+pub use client_fcrdns::ClientFcrdns;
 pub use distinct::Distinct;
 pub use dnsbl::Dnsbl;
+pub use dynamic_name::DynamicName;
 pub use fact::FactCheck;
 pub use greylist::Greylist;
 pub use greylist::pool_of;
 pub use header::Header;
+pub use helo::Helo;
 pub use listed::Listed;
+pub use own_domain::OwnDomain;
 pub use rate::Rate;
 pub use score::Score;
 pub use score::show_score;
@@ -479,11 +487,15 @@ macro_rules! checks {
 
 checks! {
     attachment => Attachment,
+    client_fcrdns => ClientFcrdns,
     distinct => Distinct,
     dnsbl => Dnsbl,
+    dynamic_name => DynamicName,
     greylist => Greylist,
     header => Header,
+    helo => Helo,
     listed => Listed,
+    own_domain => OwnDomain,
     rate => Rate,
     score => Score,
     spf => Spf,
@@ -541,6 +553,7 @@ impl AnyCheck {
     pub fn reads(&self) -> Vec<Fact> {
         match self {
             Self::Attachment(check) => check.reads(),
+            Self::ClientFcrdns(check) => check.reads(),
             Self::Distinct(check) => check.reads(),
             Self::Dnsbl(check) => check.reads(),
             Self::Greylist(check) => check.reads(),
@@ -550,7 +563,9 @@ impl AnyCheck {
             Self::Rate(check) => check.reads(),
             Self::Score(check) => check.reads(),
             Self::Spf(check) => check.reads(),
-            Self::Tag(_) | Self::Time(_) => Vec::new(),
+            Self::DynamicName(_) | Self::Helo(_) | Self::OwnDomain(_) | Self::Tag(_) | Self::Time(_) => {
+                Vec::new()
+            }
         }
     }
 

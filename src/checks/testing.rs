@@ -5,16 +5,26 @@ use super::AnyCheck;
 use super::Context;
 use super::Question;
 use super::Truth;
+use crate::dns::Resolver;
+use crate::dns::Zone;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Known;
 use crate::facts::Moment;
 use crate::facts::Stage;
+use crate::lists::Given;
+use crate::lists::Kind;
+use crate::lists::List;
 use crate::lists::Registry;
+use crate::lists::Spec;
+use crate::lookup::Findings;
+use crate::lookup::Given as Answer;
+use crate::lookup::Lookups;
 use crate::message::Message;
 use crate::values::Loader;
 use crate::yaml;
 use crate::yaml::Mistakes;
+use crate::yaml::Place;
 use crate::yaml::Source;
 use std::sync::Arc;
 
@@ -24,7 +34,7 @@ pub(super) fn load(text: &str) -> (Option<AnyCheck>, Vec<String>) {
 }
 
 pub(super) fn load_with(text: &str, tags: &mut Vec<String>) -> (Option<AnyCheck>, Vec<String>) {
-    load_beside(text, tags, &Registry::default())
+    load_beside(text, tags, &ours())
 }
 
 /// The same with lists.
@@ -43,6 +53,24 @@ pub(super) fn load_beside(
     });
     let told = mistakes.found.iter().map(|mistake| mistake.message.clone()).collect();
     (check, told)
+}
+
+/// Who we are in tests.
+fn ours() -> Registry {
+    let mut lists = Registry::default();
+    for (name, kind, entries) in [
+        ("local.domains", Kind::Domain, &["example.com", ".below.example"][..]),
+        ("local.hostnames", Kind::Domain, &["mx.example.com"]),
+        ("local.networks", Kind::Network, &["127.0.0.0/8", "10.0.0.0/8"]),
+    ] {
+        let source = Arc::new(Source { name: "gatepost.yaml".into(), text: String::new() });
+        let given =
+            |text: &&str| Given { text: (*text).into(), quoted: true, place: Place::default(), values: None };
+        let entries = entries.iter().map(given).collect();
+        let list = List::build(Spec { entries, ..Spec::new(name, kind, source) });
+        lists.add(Arc::new(list.expect("a list")));
+    }
+    lists
 }
 
 /// Facts such as `helo_name=mail.example.com sender=<>`, and lines of a message
@@ -81,6 +109,22 @@ pub(super) fn check_answered(yaml: &str, given: &str, answer: Option<(Question, 
     };
     let found = check.evaluate(&cx);
     assert_eq!(found, expected, "{yaml} on {given:?}: {}", check.because(&cx));
+}
+
+/// Asks a check that asks the DNS, of a zone; `given` is what a test says that it
+/// comes to.
+#[track_caller]
+pub(super) fn check_dns(yaml: &str, facts_text: &str, zone: &str, given: &[Answer], expected: Truth) {
+    let (check, mistakes) = load(yaml);
+    assert_eq!(mistakes, Vec::<String>::new(), "{yaml}");
+    let check = check.expect("a check");
+    let resolver = Resolver::of_zone(Zone::parse(zone).expect("a zone"));
+    let lookups = Lookups::new(&resolver, given, Findings::default());
+    let (facts, known) = (facts(facts_text), Known::default());
+    let stage = check.needs().stage.max(Stage::Rcpt);
+    let cx = Context { lookups: Some(&lookups), ..Context::new(&facts, &known, stage) };
+    let found = check.evaluate(&cx);
+    assert_eq!(found, expected, "{yaml} on {facts_text:?}: {}", check.because(&cx));
 }
 
 /// The mistakes in a check.

@@ -60,7 +60,8 @@ fn word(
     let found = words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied();
     if found.is_none() {
         let hint = did_you_mean(text, words.iter().copied());
-        cx.mistake(node.place, format!("`{text}` is not a {name}: {}{hint}", words.join(" ")));
+        let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        cx.mistake(node.place, format!("`{text}` is not {article} {name}: {}{hint}", words.join(" ")));
     }
     found
 }
