@@ -14,6 +14,8 @@ mod distinct;
 mod dnsbl;
 mod dynamic_name;
 mod fact;
+mod forged_headers;
+mod from_matches_login;
 mod greylist;
 mod header;
 mod helo;
@@ -32,6 +34,8 @@ pub use distinct::Distinct;
 pub use dnsbl::Dnsbl;
 pub use dynamic_name::DynamicName;
 pub use fact::FactCheck;
+pub use forged_headers::ForgedHeaders;
+pub use from_matches_login::FromMatchesLogin;
 pub use greylist::Greylist;
 pub use greylist::pool_of;
 pub use header::Header;
@@ -491,6 +495,8 @@ checks! {
     distinct => Distinct,
     dnsbl => Dnsbl,
     dynamic_name => DynamicName,
+    forged_headers => ForgedHeaders,
+    from_matches_login => FromMatchesLogin,
     greylist => Greylist,
     header => Header,
     helo => Helo,
@@ -556,6 +562,7 @@ impl AnyCheck {
             Self::ClientFcrdns(check) => check.reads(),
             Self::Distinct(check) => check.reads(),
             Self::Dnsbl(check) => check.reads(),
+            Self::ForgedHeaders(check) => check.reads(),
             Self::Greylist(check) => check.reads(),
             Self::Fact(check) => check.reads(),
             Self::Header(check) => check.reads(),
@@ -563,9 +570,12 @@ impl AnyCheck {
             Self::Rate(check) => check.reads(),
             Self::Score(check) => check.reads(),
             Self::Spf(check) => check.reads(),
-            Self::DynamicName(_) | Self::Helo(_) | Self::OwnDomain(_) | Self::Tag(_) | Self::Time(_) => {
-                Vec::new()
-            }
+            Self::DynamicName(_)
+            | Self::FromMatchesLogin(_)
+            | Self::Helo(_)
+            | Self::OwnDomain(_)
+            | Self::Tag(_)
+            | Self::Time(_) => Vec::new(),
         }
     }
 
@@ -584,6 +594,19 @@ impl AnyCheck {
             Self::Fact(check) => check.lists(),
             Self::Header(check) => check.lists(),
             Self::Attachment(check) => check.lists(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether it finds header fields for `remove_header: matched`.
+    pub fn finds_lines(&self) -> bool {
+        matches!(self, Self::ForgedHeaders(_))
+    }
+
+    /// Name and number of each header field that it found.
+    pub fn lines(&self, cx: &Context<'_>) -> Vec<(String, u32)> {
+        match self {
+            Self::ForgedHeaders(check) => check.lines(cx),
             _ => Vec::new(),
         }
     }

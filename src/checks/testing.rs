@@ -17,6 +17,7 @@ use crate::lists::Kind;
 use crate::lists::List;
 use crate::lists::Registry;
 use crate::lists::Spec;
+use crate::lists::To;
 use crate::lookup::Findings;
 use crate::lookup::Given as Answer;
 use crate::lookup::Lookups;
@@ -55,7 +56,7 @@ pub(super) fn load_beside(
     (check, told)
 }
 
-/// Who we are in tests.
+/// Who we are in tests, and who may send as whom.
 fn ours() -> Registry {
     let mut lists = Registry::default();
     for (name, kind, entries) in [
@@ -70,6 +71,19 @@ fn ours() -> Registry {
         let list = List::build(Spec { entries, ..Spec::new(name, kind, source) });
         lists.add(Arc::new(list.expect("a list")));
     }
+    let source = Arc::new(Source { name: "gatepost.yaml".into(), text: String::new() });
+    let alias = |text: &str, logins: &[&str]| Given {
+        text: text.into(),
+        quoted: true,
+        place: Place::default(),
+        values: Some((logins.iter().map(|login| (*login).into()).collect(), Place::default())),
+    };
+    let entries = vec![
+        alias("sales@example.com", &["ann@example.com", "eve@example.com"]),
+        alias("example.org", &["eve@example.com"]),
+    ];
+    let spec = Spec { to: Some(To::Names), entries, ..Spec::new("send-as", Kind::Address, source) };
+    lists.add(Arc::new(List::build(spec).expect("a list")));
     lists
 }
 

@@ -245,6 +245,15 @@ impl<'a> Acting<'a> {
                 }
                 true
             }
+            Action::RemoveMatched => {
+                let cx = self.context(walk);
+                let checks = self.rule.condition.certain();
+                let lines: Vec<_> = checks.into_iter().flat_map(|check| check.lines(&cx)).collect();
+                for (name, occurrence) in lines {
+                    self.effect(Effect::RemoveHeader { name, occurrence }, walk);
+                }
+                true
+            }
             Action::ReplaceBody(text) => {
                 let text = self.fill(text, walk);
                 self.effect(Effect::ReplaceBody(text), walk)

@@ -29,6 +29,8 @@ pub enum Action {
     Redirect(String),
     Reject(ReplyText),
     RemoveHeader(Vec<(String, Option<Pattern>)>),
+    /// The fields that the rule's own checks found.
+    RemoveMatched,
     ReplaceBody(Template),
     Score(Change),
     Tag(Vec<TagId>),
@@ -174,7 +176,7 @@ const ACTIONS: &[ActionInfo] = &[
         Message,
         "–",
         "remove",
-        "`Name`, `[Name…]`, or `{Name: pattern}` for those whose value fits.",
+        "`Name`, `[Name…]`, or `{Name: pattern}` for those whose value fits; `matched` for those that the rule's `forged_headers` found.",
     ),
     info("change_sender", false, Message, "–", "change", "Another envelope sender. A constant."),
     info("replace_body", false, Message, "–", "replace", "Another body for the message; its header stays."),
@@ -235,7 +237,7 @@ impl Action {
             Self::Permit => "permit",
             Self::Redirect(_) => "redirect",
             Self::Reject(_) => "reject",
-            Self::RemoveHeader(_) => "remove_header",
+            Self::RemoveHeader(_) | Self::RemoveMatched => "remove_header",
             Self::ReplaceBody(_) => "replace_body",
             Self::Score(_) => "score",
             Self::Tag(_) => "tag",
@@ -267,7 +269,7 @@ impl Action {
     pub fn edits_headers(&self) -> bool {
         match self {
             Self::FirstOf(actions) => actions.iter().any(Self::edits_headers),
-            Self::ChangeHeader(_) | Self::RemoveHeader(_) => true,
+            Self::ChangeHeader(_) | Self::RemoveHeader(_) | Self::RemoveMatched => true,
             _ => false,
         }
     }
@@ -289,6 +291,7 @@ impl Action {
             | Self::Permit
             | Self::Redirect(_)
             | Self::RemoveHeader(_)
+            | Self::RemoveMatched
             | Self::Score(_)
             | Self::Tag(_) => {}
         });

@@ -96,6 +96,7 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
     let trials = node.get("tests").map(|tests| trial::read(tests, cx)).unwrap_or_default();
     if let Some(actions) = &actions {
         check_listed(&condition.condition, actions, cx);
+        check_matched(&condition.condition, actions, cx);
     }
     if cx.mistakes.found.len() > before {
         return (name, None);
@@ -230,6 +231,19 @@ fn check_listed(condition: &Condition, actions: &[(Action, Place)], cx: &mut Loa
             let found = if fitting == 0 { astray(condition, fits) } else { "asks several".to_owned() };
             let message =
                 format!("as_listed needs one list with `to: {}` under `when`; this rule {found}", to.word());
+            cx.mistake(*place, message);
+        }
+    }
+}
+
+/// `remove_header: matched` needs to know which fields are meant.
+fn check_matched(condition: &Condition, actions: &[(Action, Place)], cx: &mut Loader<'_>) {
+    let finds = condition.certain().into_iter().any(AnyCheck::finds_lines);
+    for (action, place) in actions {
+        let mut wants = false;
+        action.each(&mut |action| wants |= matches!(action, Action::RemoveMatched));
+        if wants && !finds {
+            let message = "`remove_header: matched` needs `forged_headers` under `when`, and not under any, not or unless";
             cx.mistake(*place, message);
         }
     }

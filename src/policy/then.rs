@@ -144,6 +144,7 @@ fn read_one(entry: &Entry, is_bare: bool, around: Around<'_>, cx: &mut Loader<'_
         "log" => text(node, word, around, cx).map(Action::Log),
         "redirect" => address(node, word, cx).map(Action::Redirect),
         "reject" => reply(node, Class::Permanent, word, around, cx).map(Action::Reject),
+        "remove_header" if node.as_word() == Some("matched") => Some(Action::RemoveMatched),
         "remove_header" => removals(node, cx).map(Action::RemoveHeader),
         "replace_body" => text(node, word, around, cx).map(Action::ReplaceBody),
         "score" => score(node, cx).map(Action::Score),
