@@ -13,6 +13,7 @@ pub mod desk;
 pub mod dns;
 pub mod engine;
 pub mod facts;
+pub mod geoip;
 pub mod journal;
 pub mod listen;
 pub mod lists;

@@ -72,6 +72,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "config",
             "dns",
             "facts",
+            "geoip",
             "lists",
             "lookup",
             "near",
@@ -89,6 +90,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "values", "verdict", "yaml",
         ],
     ),
+    ("geoip", &["config", "yaml"]),
     ("journal", &["config"]),
     ("decision", &["checks", "engine", "facts", "journal", "policy", "reply", "verdict"]),
     ("metrics", &["config", "reply", "reputation"]),
@@ -111,6 +113,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "dns",
             "engine",
             "facts",
+            "geoip",
             "journal",
             "listen",
             "lists",
@@ -156,6 +159,7 @@ fn options() -> Options {
         networks: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         domains: vec!["example.com".into()],
         hostnames: vec!["mx.example.com".into()],
+        ..Local::default()
     };
     Options { local, generation: 1, ..Options::default() }
 }

@@ -18,6 +18,7 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
         networks: vec!["192.0.2.0/24".parse().unwrap()],
         domains: vec!["example.com".into()],
         hostnames: vec!["mx.example.com".into()],
+        ..Local::default()
     };
     let options = Options { local, generation: 1, ..Options::default() };
     let nowhere = Path::new("/nonexistent");

@@ -26,6 +26,7 @@ use crate::values::TextTest;
 use crate::values::Way;
 use crate::values::WordTest;
 use crate::values::as_asked;
+use crate::values::check_codes;
 use crate::values::query;
 use crate::values::subject;
 use crate::yaml::Entry;
@@ -68,7 +69,8 @@ impl Check for FactCheck {
             cx.mistake(node.place, format!("`{word}` is for recipients; there is one {} only", fact.name()));
             return None;
         }
-        let test = Test::parse(fact, node, cx)?;
+        let fine = check_codes(fact, node, cx);
+        let test = Test::parse(fact, node, cx).filter(|_| fine)?;
         Some(Self { fact, test, quantifier, place: entry.key_place })
     }
 
@@ -292,6 +294,12 @@ mod tests {
             ("encryption_keysize: {at_least: 128}", "encryption_keysize=64", NoMatch),
             ("announced_size: {over: 1M, at_most: 2M}", "announced_size=1048577", Match),
             ("direction: [inbound, bounce]", "direction=inbound", Match),
+            ("country: [de, AT]", "country=DE", Match),
+            ("country: 'NO'", "country=DE", NoMatch),
+            ("country: absent", "", Match),
+            ("asn: [64500, 64501]", "asn=64501", Match),
+            ("asn: 6450", "asn=64501", NoMatch),
+            ("origin_ip: 198.51.100.0/24", "origin_ip=198.51.100.7", Match),
             ("client_family: ipv6", "client_address=192.0.2.1", NoMatch),
             ("sender: {same_as: sasl_username}", "sender=Eve@b.test sasl_username=eve@B.test", Match),
             ("client_name: {within: sender_domain}", "client_name=a.b.test sender=x@b.test", Match),
@@ -320,6 +328,13 @@ mod tests {
             "direction: outbond",
             &["`outbond` is not a direction: outbound inbound local bounce; did you mean `outbound`?"],
         );
+        wrong("country: UK", &["`UK` is no country's code (ISO 3166); did you mean `GB`?"]);
+        wrong(
+            "country: [DE, Germany]",
+            &["`Germany` is no country's code of two letters (ISO 3166), such as DE"],
+        );
+        wrong("asn: AS64500", &["`AS64500`: say the number alone, `64500`"]);
+        wrong("asn: {is: telekom}", &["`telekom` is not the number of a network, such as 64500"]);
         wrong("announced_size: {above: 5}", &["unknown option `above` of announced_size"]);
         wrong("announced_size: big", &["`big` is not a number such as 10, 2.5 or 5M"]);
         wrong("sender: {in: nowhere}", &["no list `nowhere`"]);

@@ -325,15 +325,15 @@ impl Needs {
         Self {
             stage: info.stage,
             scope: info.scope,
-            header: matches!(fact, Fact::HeaderCount | Fact::Size),
+            header: matches!(fact, Fact::HeaderCount | Fact::OriginCountry | Fact::OriginIp | Fact::Size),
             body: fact == Fact::Size,
         }
     }
 
     /// To be asked once all of these are known, each time anew: it belongs to none of them.
     pub fn stage_of(facts: impl IntoIterator<Item = Fact>) -> Self {
-        let stage = facts.into_iter().map(|fact| fact.info().stage).max().unwrap_or_default();
-        Self { stage, ..Self::default() }
+        let all = facts.into_iter().map(Self::of).fold(Self::default(), Self::join);
+        Self { scope: Scope::default(), ..all }
     }
 
     pub fn join(self, other: Self) -> Self {

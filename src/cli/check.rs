@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::config::Local;
 use crate::engine::Rehearsed;
 use crate::engine::rehearse;
+use crate::geoip::GeoIp;
 use crate::policy::Loaded;
 use crate::policy::Options;
 use crate::policy::Policy;
@@ -16,6 +17,7 @@ use crate::policy::load;
 use crate::yaml::Mistake;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Who the tests inside rule files say we are.
 const TEST_DOMAIN: &str = "example.com";
@@ -100,7 +102,11 @@ fn check(dir: Option<&Path>, config_path: Option<&Path>) -> Found {
     let Some(path) = policy_path(dir, config_path, config.as_ref()) else {
         return found;
     };
-    let options = options(config.as_ref());
+    let mut options = options(config.as_ref());
+    match config.as_ref().map(GeoIp::load).transpose() {
+        Ok(geoip) => options.geoip = Arc::new(geoip.unwrap_or_default()),
+        Err(mistakes) => found.mistakes.extend(mistakes),
+    }
     match load(&path, &options) {
         Ok(loaded) => take(loaded, config.as_ref(), dir.is_some(), &mut found),
         Err(mistakes) => found.mistakes.extend(mistakes),
@@ -144,6 +150,7 @@ fn options(config: Option<&Config>) -> Options {
             local: config.local.clone(),
             enforce: config.enforce.clone(),
             disable: config.disable.clone(),
+            geoip: Arc::default(),
             generation: 1,
         },
         None => Options::default(),

@@ -24,6 +24,7 @@ use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Moment;
 use crate::facts::Stage;
+use crate::geoip::GeoIp;
 use crate::message::Message;
 use crate::policy::Options;
 use crate::policy::Policy;
@@ -94,6 +95,7 @@ fn policy(path: Option<&Path>) -> Result<(Config, Policy), Vec<Mistake>> {
         local: config.local.clone(),
         enforce: config.enforce.clone(),
         disable: config.disable.clone(),
+        geoip: Arc::new(GeoIp::load(&config)?),
         generation: 1,
     };
     let loaded = load(&config.policy_dir, &options)?;
@@ -180,6 +182,7 @@ fn facts(request: &str, stage: Stage, policy: &Policy) -> Facts {
     if !facts.is_known(Fact::Direction) {
         facts.set_direction(usual_direction(&facts, &policy.lists));
     }
+    policy.derived.add_to(&mut facts);
     facts
 }
 
@@ -210,6 +213,7 @@ async fn explain(
         facts.set_number(Fact::Size, message.size());
         facts.set_number(Fact::HeaderCount, message.headers().len() as u64);
         facts.message = Some(Arc::new(message));
+        policy.derived.add_to(&mut facts);
         let decided = decide(ask(policy, &facts, last), &mut recall, store).await;
         explained.take(policy, &decided);
     }

@@ -16,6 +16,7 @@ use crate::desk::Deadlines;
 use crate::desk::Desk;
 use crate::desk::Parts;
 use crate::dns::Resolver;
+use crate::geoip::GeoIp;
 use crate::journal::Journal;
 use crate::listen::ListenStats;
 use crate::listen::Service;
@@ -130,6 +131,7 @@ fn load(config: &Config, generation: u64) -> Result<Loaded, Vec<Mistake>> {
         local: config.local.clone(),
         enforce: config.enforce.clone(),
         disable: config.disable.clone(),
+        geoip: Arc::new(GeoIp::load(config)?),
         generation,
     };
     policy::load(&config.policy_dir, &options)

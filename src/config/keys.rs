@@ -181,6 +181,42 @@ pub(super) const KEYS: &[Key] = &[
         default: "2s",
         sentence: "For one server to answer; then the next is asked, or the only one again. After twice this there is no answer, so it is best less than half of `deadline.envelope`.",
     },
+    Key {
+        path: "local.relays",
+        takes: "a list; each item an address or network, or a map with `address` and `header`",
+        default: "[]",
+        sentence: "Servers outside `local.networks` that hand mail on to us and are believed: what they say of its origin (`origin_ip`), and their scanners' header fields.",
+    },
+    Key {
+        path: "local.relays[].address",
+        takes: "an address or network",
+        default: "",
+        sentence: "Which servers; needed. Those of `local.networks` may stand here too.",
+    },
+    Key {
+        path: "local.relays[].header",
+        takes: "the name of a header field",
+        default: "",
+        sentence: "Such as `X-Originating-IP`: the field in which they say the client's address, and which they take out of what strangers send. Else their `Received` is read.",
+    },
+    Key {
+        path: "geoip",
+        takes: "a map",
+        default: "",
+        sentence: "Files in MaxMind's format (`.mmdb`), for the facts `country` and `asn`; read into memory, and again at a reload.",
+    },
+    Key {
+        path: "geoip.country",
+        takes: "a path",
+        default: "",
+        sentence: "Countries of addresses (GeoLite2-Country, GeoLite2-City, DB-IP, IPinfo), seen from the folder of this file.",
+    },
+    Key {
+        path: "geoip.asn",
+        takes: "a path",
+        default: "",
+        sentence: "Numbers of networks (GeoLite2-ASN, DB-IP, IPinfo), likewise.",
+    },
     Key { path: "state", takes: "a map", default: "", sentence: "What is remembered between mails." },
     Key {
         path: "state.dir",

@@ -6,6 +6,8 @@ use super::Config;
 use super::Deadline;
 use super::Decides;
 use super::Dns;
+use super::GeoIpFiles;
+use super::GivenPath;
 use super::Http;
 use super::Listener;
 use super::Local;
@@ -13,12 +15,14 @@ use super::Log;
 use super::LogFormat;
 use super::LogLevel;
 use super::MilterListener;
+use super::Relay;
 use super::Selector;
 use super::State;
 use super::written::Text;
 use super::written::Written;
 use super::written::WrittenHttp;
 use super::written::WrittenListener;
+use super::written::WrittenRelay;
 use super::written::complain;
 use crate::near::did_you_mean;
 use crate::quantity::parse_duration;
@@ -96,6 +100,11 @@ pub(super) fn config(written: Written, folder: &Path, mistakes: &mut Mistakes) -
             networks: written.networks.iter().filter_map(|text| reader.network(text)).collect(),
             domains: written.domains.iter().filter_map(|text| reader.domain(text)).collect(),
             hostnames: written.hostnames.iter().filter_map(|text| reader.hostname(text)).collect(),
+            relays: written.relays.iter().filter_map(|relay| reader.relay(relay)).collect(),
+        },
+        geoip: GeoIpFiles {
+            country: written.geoip_country.as_ref().map(|text| reader.file(text, folder)),
+            asn: written.geoip_asn.as_ref().map(|text| reader.file(text, folder)),
         },
         dns: Dns {
             nameservers: written.nameservers.iter().filter_map(|text| reader.nameserver(text)).collect(),
@@ -378,6 +387,23 @@ impl Reader<'_> {
         Some(name.to_owned())
     }
 
+    fn relay(&mut self, relay: &WrittenRelay) -> Option<Relay> {
+        let network = self.network(&relay.address)?;
+        if let Some(header) = relay.header.as_ref().filter(|header| !is_field_name(&header.text)) {
+            self.wrong(header, format!("`{}` is not the name of a header field", header.text));
+            return None;
+        }
+        Some(Relay { network, header: relay.header.as_ref().map(|header| header.text.clone()) })
+    }
+
+    /// What it holds is looked at by whoever opens it.
+    fn file(&mut self, text: &Text, folder: &Path) -> GivenPath {
+        if text.text.is_empty() {
+            self.wrong(text, "a file is expected, such as /var/lib/GeoIP/GeoLite2-Country.mmdb");
+        }
+        GivenPath { path: folder.join(&text.text), place: text.place.unwrap_or_default() }
+    }
+
     fn max_keys(&mut self, text: &Text) -> usize {
         let number = parse_size(&text.text).filter(|number| (MIN_KEYS..=MAX_KEYS).contains(number));
         number.and_then(|number| usize::try_from(number).ok()).unwrap_or_else(|| {
@@ -474,6 +500,11 @@ fn overlap(one: &Address, other: &Address) -> bool {
 fn is_domain(name: &str) -> bool {
     let label = |label: &str| !label.is_empty() && label.len() <= 63 && !label.contains(not_of_a_label);
     name.len() <= MAX_DOMAIN && name.split('.').all(label) && name.parse::<IpAddr>().is_err()
+}
+
+/// RFC 5322, 2.2: printable ASCII but the colon.
+fn is_field_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 76 && name.bytes().all(|b| b.is_ascii_graphic() && b != b':')
 }
 
 /// Letters of any script, digits, `-` and the `_` of DNS.

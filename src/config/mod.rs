@@ -39,6 +39,7 @@ pub struct Config {
     pub disable: Vec<Selector>,
     pub local: Local,
     pub dns: Dns,
+    pub geoip: GeoIpFiles,
     pub state: State,
     pub deadline: Deadline,
     pub log: Log,
@@ -103,6 +104,30 @@ pub struct Local {
     pub domains: Vec<String>,
     /// In lower case.
     pub hostnames: Vec<String>,
+    pub relays: Vec<Relay>,
+}
+
+/// Servers whose word on the origin of a mail is taken.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Relay {
+    pub network: IpNet,
+    /// The field in which they say the client's address; None: their `Received`.
+    pub header: Option<String>,
+}
+
+/// Files with what is known of addresses; none is opened here.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct GeoIpFiles {
+    pub country: Option<GivenPath>,
+    pub asn: Option<GivenPath>,
+}
+
+/// A file that is opened later, when what is wrong with it has a place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct GivenPath {
+    /// Joined to the folder of the file.
+    pub path: PathBuf,
+    pub place: Place,
 }
 
 /// Who is asked about names.

@@ -37,6 +37,13 @@ pub(super) struct WrittenHttp {
     pub(super) token_file: Option<Text>,
 }
 
+/// One item of `local.relays`.
+#[derive(Clone, Debug)]
+pub(super) struct WrittenRelay {
+    pub(super) address: Text,
+    pub(super) header: Option<Text>,
+}
+
 /// The whole file, with defaults where nothing is said.
 #[derive(Clone, Debug)]
 pub(super) struct Written {
@@ -53,6 +60,9 @@ pub(super) struct Written {
     pub(super) hostnames: Vec<Text>,
     pub(super) nameservers: Vec<Text>,
     pub(super) dns_timeout: Text,
+    pub(super) relays: Vec<WrittenRelay>,
+    pub(super) geoip_country: Option<Text>,
+    pub(super) geoip_asn: Option<Text>,
     pub(super) state_dir: Option<Text>,
     pub(super) snapshot_every: Text,
     pub(super) max_keys: Text,
@@ -78,6 +88,7 @@ impl Written {
         let listen = reader.section_in(top, "listen");
         let local = reader.section_in(top, "local");
         let dns = reader.section_in(top, "dns");
+        let geoip = reader.section_in(top, "geoip");
         let state = reader.section_in(top, "state");
         let deadline = reader.section_in(top, "deadline");
         let log = reader.section_in(top, "log");
@@ -94,6 +105,9 @@ impl Written {
             hostnames: reader.texts(local, "local.hostnames"),
             nameservers: reader.texts(dns, "dns.nameservers"),
             dns_timeout: reader.text(dns, "dns.timeout"),
+            relays: reader.relays(local),
+            geoip_country: reader.given_text(geoip, "geoip.country"),
+            geoip_asn: reader.given_text(geoip, "geoip.asn"),
             state_dir: reader.given_text(state, "state.dir"),
             snapshot_every: reader.text(state, "state.snapshot_every"),
             max_keys: reader.text(state, "state.max_keys"),
@@ -219,6 +233,28 @@ impl Reader<'_> {
             mode: self.text(Some(map), &key("mode")),
             group: self.given_text(Some(map), &key("group")),
             decides: keys::find(&key("decides")).map(|decides| self.text(Some(map), decides.path)),
+        })
+    }
+
+    fn relays(&mut self, local: Option<&Node>) -> Vec<WrittenRelay> {
+        let given = local.and_then(|local| local.get("relays"));
+        given.map(Node::items).unwrap_or_default().iter().filter_map(|item| self.relay(item)).collect()
+    }
+
+    fn relay(&mut self, item: &Node) -> Option<WrittenRelay> {
+        if let Some(text) = item.as_text() {
+            let address = Text { text: text.to_owned(), place: Some(item.place) };
+            return Some(WrittenRelay { address, header: None });
+        }
+        let map = self.section(Some(item), "local.relays[]")?;
+        if map.get("address").is_none() {
+            let message = "a relay needs an `address`, such as 192.0.2.0/24".into();
+            complain(self.mistakes, Some(map.place), message);
+            return None;
+        }
+        Some(WrittenRelay {
+            address: self.given_text(Some(map), "local.relays[].address")?,
+            header: self.given_text(Some(map), "local.relays[].header"),
         })
     }
 

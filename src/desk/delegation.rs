@@ -135,6 +135,7 @@ impl Desk {
                 self.count_missing(&facts, accepted, transaction, recall).await;
             }
         }
+        transaction.active.policy.derived.add_to(&mut facts);
         let facts = Arc::new(facts);
         session.connection = Some(Arc::clone(&facts));
         let action = match stage {
@@ -219,6 +220,7 @@ impl Desk {
         self.settle_generation(session, &active);
         let direction = usual_direction(&facts, &active.policy.lists);
         facts.set_direction(direction);
+        active.policy.derived.add_to(&mut facts);
         let id = self.next_id();
         let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
         let decided = self.decide(asked, &mut session.recall).await;

@@ -349,6 +349,7 @@ impl MilterSession {
                 tracing::info!(id = %transaction.id, limit, "not all of the message was read");
             }
             facts.message = Some(Arc::new(message));
+            active.policy.derived.add_to(&mut facts);
         }
         let id = transaction.id.clone();
         let mut refused = None;
@@ -512,6 +513,7 @@ impl MilterSession {
             let direction = usual_direction(&facts, &active.policy.lists);
             facts.set_direction(direction);
         }
+        active.policy.derived.add_to(&mut facts);
         facts
     }
 

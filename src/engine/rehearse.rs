@@ -291,7 +291,7 @@ impl Sending<'_> {
         if refused || self.set.stage < Stage::Message {
             return (outcome, if refused { End::Refused } else { End::Accepted });
         }
-        mail.content(&mut facts);
+        mail.content(&mut facts, self.set.policy);
         let decided = self.decide(Stage::Message, &facts, recall).await;
         let end = if decided.verdict.refuses() { End::Refused } else { End::Accepted };
         outcome.take(decided, Stage::Message, self.set.policy);

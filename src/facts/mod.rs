@@ -7,6 +7,7 @@
 mod delegation;
 mod known;
 mod milter;
+mod origin;
 mod table;
 
 pub use delegation::Attribute;
@@ -19,6 +20,8 @@ pub use known::Suspicion;
 pub use known::TagId;
 pub use milter::Macros;
 pub use milter::MilterFacts;
+pub use origin::Trust;
+pub use origin::origin;
 pub use table::FACT_COUNT;
 pub use table::FACTS;
 pub use table::Fact;
@@ -229,7 +232,7 @@ impl Facts {
     pub fn ip(&self, fact: Fact) -> Option<IpAddr> {
         match fact {
             Fact::Client | Fact::ClientAddress => self.client_ip,
-            Fact::ServerAddress => parse_ip(self.text(fact)?),
+            Fact::OriginIp | Fact::ServerAddress => parse_ip(self.text(fact)?),
             _ => None,
         }
     }

@@ -173,6 +173,10 @@ facts! {
         "The version of Postfix.";
     CompatibilityLevel "compatibility_level" Kind::Text, Connect Connection, Some(("compatibility_level", "3.8")),
         "Postfix's compatibility_level.";
+    Country "country" Kind::Text, Connect Connection, None,
+        "The country of the client's address, two letters (ISO 3166), by `geoip.country` in gatepost.yaml; absent where the file does not know it.";
+    Asn "asn" Kind::Text, Connect Connection, None,
+        "The number of the network (autonomous system) that the client's address is announced by, such as `64500`, by `geoip.asn`.";
     HeloName "helo_name" Kind::Domain, Helo Connection, Some(("helo_name", "2.1")),
         "The name in HELO or EHLO; what could be taken for syntax in it (a blank, `@`, `;`, brackets) is `?`.";
     ProtocolName "protocol_name" PROTOCOLS, Helo Connection, Some(("protocol_name", "2.1")),
@@ -223,6 +227,10 @@ facts! {
         "The size of the message in bytes.";
     HeaderCount "header_count" Kind::Number, Message Message, None,
         "How many header fields the message has.";
+    OriginIp "origin_ip" Kind::Ip, Message Message, None,
+        "The client behind the servers that we trust (`local.networks`, `local.relays`), by their `Received` or the field that they declare; the client's own address if it is not one of them, absent where they don't say.";
+    OriginCountry "origin_country" Kind::Text, Message Message, None,
+        "The country of `origin_ip`.";
 }
 
 /// How many facts there are.

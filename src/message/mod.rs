@@ -13,12 +13,16 @@ mod lines;
 mod parameters;
 mod part;
 mod part_header;
+mod received;
 mod scan;
 mod words;
 
 pub use header::Header;
 pub use header::Headers;
 pub use part::Part;
+pub use received::From as ReceivedFrom;
+pub use received::declared_address;
+pub use received::received_from;
 
 use scan::Scan;
 

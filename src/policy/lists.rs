@@ -203,13 +203,17 @@ fn classes(node: &Node, cx: &mut Loader<'_>) -> Vec<(String, Vec<String>, Place)
         .collect()
 }
 
-/// `local.networks`, `local.domains` and `local.hostnames`.
+/// `local.networks`, `local.domains`, `local.hostnames` and `local.relays`.
 pub(super) fn built_in(local: &Local, source: &Arc<Source>, registry: &mut Registry) {
+    let mut relays: Vec<_> = local.relays.iter().map(|relay| relay.network.to_string()).collect();
+    relays.sort();
+    relays.dedup();
     let networks = local.networks.iter().map(ToString::to_string).collect();
     for (name, kind, texts) in [
         ("local.networks", Kind::Network, networks),
         ("local.domains", Kind::Domain, local.domains.clone()),
         ("local.hostnames", Kind::Domain, local.hostnames.clone()),
+        ("local.relays", Kind::Network, relays),
     ] {
         let texts: Vec<String> = texts;
         let entries =

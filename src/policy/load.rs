@@ -1,6 +1,7 @@
 //! A directory of rule files → a policy, or all the mistakes in it.
 
 use super::Condition;
+use super::Derived;
 use super::Limit;
 use super::Mode;
 use super::OnUnknown;
@@ -22,6 +23,7 @@ use crate::checks::Needs;
 use crate::config::Local;
 use crate::config::Selector;
 use crate::facts::Stage;
+use crate::geoip::GeoIp;
 use crate::lists::Registry;
 use crate::near::did_you_mean;
 use crate::values::Loader;
@@ -43,6 +45,8 @@ const KEYS: [&str; 9] =
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     pub local: Local,
+    /// What is known of addresses.
+    pub geoip: Arc<GeoIp>,
     /// Rules or files taken out of observe.
     pub enforce: Vec<Selector>,
     /// Rules or files that are not asked at all.
@@ -372,6 +376,13 @@ fn finish(
     if !found.is_empty() {
         return Err(in_order(found));
     }
+    let speaks_of = |name: &str| sources.iter().any(|source| source.text.contains(name));
+    let networks = policy.lists.get("local.networks").ok();
+    policy.derived = Derived::new(&options.geoip, &options.local.relays, networks, speaks_of);
+    for remark in review::never_known(&policy) {
+        let rule = &policy.rules[remark.rule];
+        warnings.push(Mistake::at(&sources[rule.file], remark.place, remark.message));
+    }
     arrange(&mut policy);
     Ok(Loaded { policy, warnings, idle })
 }
@@ -454,7 +465,7 @@ fn arrange(policy: &mut Policy) {
     }
     policy.milter = super::MilterWants {
         // To change or remove a field one must know which there are.
-        header: wants.header || edits,
+        header: wants.header || edits || policy.derived.reads_header(),
         body: wants.body,
         helo: true,
         message: !policy.stages[Stage::Message as usize].is_empty(),

@@ -5,6 +5,7 @@
 
 mod action;
 mod condition;
+mod derived;
 mod lists;
 mod load;
 mod review;
@@ -19,6 +20,7 @@ pub use action::Change;
 pub use action::Listing;
 pub use action::ReplyText;
 pub use condition::Condition;
+pub use derived::Derived;
 pub use load::Loaded;
 pub use load::Options;
 pub use load::load;
@@ -67,6 +69,8 @@ pub struct Policy {
     pub events: Vec<u32>,
     /// The attributes by which timed listings are asked.
     pub listed_by: Vec<Fact>,
+    /// Facts that are found out because the rules speak of them.
+    pub derived: Derived,
 }
 
 /// What the loaded rules want of a message.

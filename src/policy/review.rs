@@ -320,6 +320,29 @@ fn vague_tags(index: usize, rule: &Written, guard: &Condition, all: &Setters, re
     }
 }
 
+/// Rules that ask what no file of the configuration tells.
+pub(super) fn never_known(policy: &Policy) -> Vec<Remark> {
+    let mut remarks = Vec::new();
+    for (fact, key) in policy.derived.missing() {
+        let asks = |rule: &Rule| {
+            let mut found = false;
+            let memory = rule.memory.as_ref().map(|memory| memory.check.reads()).unwrap_or_default();
+            let limit = rule.limit.as_ref().map(|limit| limit.rate.reads()).unwrap_or_default();
+            rule.condition.each_check(&mut |check| {
+                let is_it = matches!(check, AnyCheck::Fact(check) if check.fact == fact);
+                found |= is_it || check.reads().contains(&fact);
+            });
+            found || memory.contains(&fact) || limit.contains(&fact)
+        };
+        let asking = policy.rules.iter().enumerate().filter(|(_, rule)| asks(rule));
+        remarks.extend(asking.map(|(index, rule)| {
+            let message = format!("`{}` is never known: gatepost.yaml has no {key}", fact.name());
+            Remark::new(index, rule.place, message)
+        }));
+    }
+    remarks
+}
+
 fn misplaced_actions(index: usize, rule: &Written, stage: Stage, review: &mut Review) {
     for (action, place) in &rule.actions {
         action.each(&mut |action| {

@@ -1,6 +1,7 @@
 //! How a condition's value is written, and whether a fact fits it: texts by
 //! their form, numbers, words. Shared by all checks.
 
+mod codes;
 mod key;
 mod loader;
 mod lookup;
@@ -8,6 +9,7 @@ mod number;
 mod text;
 mod words;
 
+pub use codes::check_codes;
 pub use key::IPV6_PREFIX;
 pub use key::canonical_key;
 pub use key::canonical_text;

@@ -23,6 +23,7 @@ fn options() -> Options {
         networks: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         domains: vec!["example.com".into()],
         hostnames: vec!["mx.example.com".into()],
+        ..Local::default()
     };
     Options { local, generation: 1, ..Options::default() }
 }

@@ -4,6 +4,7 @@
 
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::Kind;
 use crate::near::did_you_mean;
 use crate::values::IPV6_PREFIX;
 use crate::values::Loader;
@@ -87,7 +88,7 @@ impl Part {
             return Some(Self { fact, prefix: None });
         };
         let length = prefix.parse::<u8>().ok().filter(|length| (1..=128).contains(length));
-        let is_address = matches!(fact, Fact::Client | Fact::ClientAddress | Fact::ServerAddress);
+        let is_address = fact.info().kind == Kind::Ip || fact == Fact::Client;
         if length.is_none() || !is_address {
             cx.mistake(
                 node.place,
