@@ -164,24 +164,6 @@ pub(super) const KEYS: &[Key] = &[
         sentence: "The names of this server: no stranger may say HELO with one.",
     },
     Key {
-        path: "dns",
-        takes: "a map",
-        default: "",
-        sentence: "Who is asked about names. Best a resolver on this machine that asks for itself: lists refuse those that many share.",
-    },
-    Key {
-        path: "dns.nameservers",
-        takes: "a list; each item `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`",
-        default: "[]",
-        sentence: "Asked in turn when one does not answer; `[]` for those of `/etc/resolv.conf`.",
-    },
-    Key {
-        path: "dns.timeout",
-        takes: "a duration from 100ms to 10s",
-        default: "2s",
-        sentence: "For one server to answer; then the next is asked, or the only one again. After twice this there is no answer, so it is best less than half of `deadline.envelope`.",
-    },
-    Key {
         path: "local.relays",
         takes: "a list; each item an address or network, or a map with `address` and `header`",
         default: "[]",
@@ -198,6 +180,24 @@ pub(super) const KEYS: &[Key] = &[
         takes: "the name of a header field",
         default: "",
         sentence: "Such as `X-Originating-IP`: the field in which they say the client's address, and which they take out of what strangers send. Else their `Received` is read.",
+    },
+    Key {
+        path: "dns",
+        takes: "a map",
+        default: "",
+        sentence: "Who is asked about names. Best a resolver on this machine that asks for itself: lists refuse those that many share.",
+    },
+    Key {
+        path: "dns.nameservers",
+        takes: "a list; each item `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`",
+        default: "[]",
+        sentence: "Asked in turn when one does not answer; `[]` for those of `/etc/resolv.conf`.",
+    },
+    Key {
+        path: "dns.timeout",
+        takes: "a duration from 100ms to 10s",
+        default: "2s",
+        sentence: "For one server to answer; then the next is asked, or the only one again. After twice this there is no answer, so it is best less than half of `deadline.envelope`.",
     },
     Key {
         path: "geoip",

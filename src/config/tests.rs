@@ -60,8 +60,9 @@ listen:
 policy_dir: ../rules
 enforce: [20-mx.yaml, "content-*"]
 disable: greylist
-local: {networks: [192.0.2.0/24, 198.51.100.7, "2001:db8::/32"], domains: [Example.COM., .example.org], hostnames: [MX.example.com]}
+local: {networks: [192.0.2.0/24, 198.51.100.7, "2001:db8::/32"], domains: [Example.COM., .example.org], hostnames: [MX.example.com], relays: [192.0.2.9, {address: 10.0.0.0/24, header: X-Originating-IP}]}
 dns: {nameservers: [127.0.0.1, "127.0.0.2:5353", "::1", "[::1]", "[::1]:5353"], timeout: 500ms}
+geoip: {country: geo/country.mmdb, asn: /var/asn.mmdb}
 state: {dir: state, snapshot_every: 1m, max_keys: 10K}
 deadline: {envelope: 500ms, message: 1m}
 log: {format: json, level: debug}
@@ -85,6 +86,12 @@ log: {format: json, level: debug}
     let servers: Vec<_> = config.dns.nameservers.iter().map(ToString::to_string).collect();
     assert_eq!(servers, ["127.0.0.1:53", "127.0.0.2:5353", "[::1]:53", "[::1]:53", "[::1]:5353"]);
     assert_eq!(config.dns.timeout, Duration::from_millis(500));
+    let relays = config.local.relays.iter().map(|relay| (relay.network.to_string(), relay.header.as_deref()));
+    let expected = [("192.0.2.9/32".to_owned(), None), ("10.0.0.0/24".to_owned(), Some("X-Originating-IP"))];
+    assert_eq!(relays.collect::<Vec<_>>(), expected);
+    let files = [config.geoip.country, config.geoip.asn].map(|file| file.map(|file| file.path));
+    let expected = ["/etc/gatepost/geo/country.mmdb", "/var/asn.mmdb"].map(|path| Some(path.into()));
+    assert_eq!(files, expected);
     assert_eq!(config.state.max_keys, 10_240);
     assert_eq!(config.state.dir.as_deref(), Some(Path::new("/etc/gatepost/state")));
     assert_eq!(config.control.as_deref(), Some(Path::new("/etc/gatepost/state/control.sock")));
@@ -135,7 +142,7 @@ fn each_mistake_has_its_text() {
         ("state: {snapshot_every: 2h}", "1:25: `2h` is not a duration from 1s to 1h"),
         (
             "secrets: {}",
-            "1:1: no key `secrets`; here may stand listen, control, policy_dir, enforce, disable, local, dns, state, deadline, log",
+            "1:1: no key `secrets`; here may stand listen, control, policy_dir, enforce, disable, local, dns, geoip, state, deadline, log",
         ),
         (
             "control: inet:127.0.0.1:5",
@@ -279,6 +286,21 @@ fn each_mistake_has_its_text() {
         ),
         ("local: {domains: [a..b]}", "1:19: `a..b` is not a domain such as example.com or .example.com"),
         ("local: {hostnames: [.b]}", "1:21: `.b` is not a host name such as mail.example.com"),
+        (
+            "local: {relays: [mx.example.com]}",
+            "1:18: `mx.example.com` is not an address or network such as 192.0.2.0/24 or 2001:db8::/32",
+        ),
+        ("local: {relays: [{header: X-A}]}", "1:18: a relay needs an `address`, such as 192.0.2.0/24"),
+        (
+            "local: {relays: [{address: 192.0.2.1, header: 'X A'}]}",
+            "1:47: `X A` is not the name of a header field",
+        ),
+        (
+            "local: {relays: [{address: 192.0.2.1, headers: X-A}]}",
+            "1:39: no key `headers`; did you mean `header`?",
+        ),
+        ("geoip: {city: x.mmdb}", "1:9: no key `city`; here may stand country, asn"),
+        ("geoip: {asn: ''}", "1:14: a file is expected, such as /var/lib/GeoIP/GeoLite2-Country.mmdb"),
         ("local: {hostnames: [127.0.0.1]}", "1:21: `127.0.0.1` is not a host name such as mail.example.com"),
         ("dns: {nameserver: []}", "1:7: no key `nameserver`; did you mean `nameservers`?"),
         (
