@@ -11,6 +11,7 @@ use crate::gatepost::Rules;
 use crate::gatepost::folder;
 use crate::keys;
 use crate::lookup;
+use crate::names;
 use crate::postfix::Postfix;
 use crate::processes;
 use crate::processes::Server;
@@ -41,6 +42,7 @@ pub const AREAS: &[Area] = &[
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
     ("dns", "answers of the DNS from the cache, and what a full one takes", dns::dns),
     ("dnsbl", "a decision over eight zones through the library, all in the cache", dnsbl::dnsbl),
+    ("names", "whether a name is that of an access line, through the library", names::names),
     ("table", "limits through the library: a decision, and memory, from 10^3 to 10^7 keys", table::table),
     ("snapshot", "a decision while 10^6 keys are written down", snapshot::snapshot),
     ("keys", "requests/s through the socket with 10^5 to 10^7 keys of a limit, against 10^3", keys::keys),

@@ -25,6 +25,7 @@ mod gatepost;
 mod keys;
 mod lookup;
 mod milter;
+mod names;
 mod noop;
 mod policy;
 mod postfix;

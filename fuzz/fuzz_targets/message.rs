@@ -7,6 +7,8 @@ mod rules;
 
 use gatepost::config::Decides;
 use gatepost::message::Message;
+use gatepost::message::declared_address;
+use gatepost::message::received_from;
 use gatepost::reply::Edit;
 use gatepost::reply::MilterAnswer;
 use gatepost::reply::is_unsafe;
@@ -30,6 +32,12 @@ rules:
   - name: count
     when: {header: {Received: {count: {over: 1}}}}
     then: {hold: "{size}"}
+  - name: forged
+    when: forged_headers
+    then: {remove_header: matched}
+  - name: origin
+    when: {origin_ip: 192.0.2.0/24}
+    then: {log: "{origin_ip}"}
   - name: files
     when: {attachment: '/(?<end>[.]\w+)$/'}
     then: {reject: "550 5.7.1 {file} {end}"}
@@ -43,6 +51,8 @@ fuzz_target!(|bytes: &[u8]| {
         field.decoded();
         field.addresses();
         field.line();
+        received_from(&field.raw);
+        declared_address(&field.raw);
     }
     let macros = |name: &str| (name == "i").then(|| "4abc".to_owned());
     ROOM.wait(async {

@@ -123,7 +123,7 @@ impl Check for Helo {
             return Truth::NoMatch;
         }
         match greeting.resolved(cx) {
-            Resolved::Word(word) if asked.contains(&&word) => Truth::Match,
+            Resolved::Word(word) if asked.contains(&word) => Truth::Match,
             Resolved::Word(TEMPERROR) | Resolved::Unknown => Truth::Unknown,
             Resolved::Word(_) | Resolved::NoName => Truth::NoMatch,
         }

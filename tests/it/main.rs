@@ -34,6 +34,7 @@ mod postfix_local;
 mod postfix_login;
 mod postfix_memory;
 mod postfix_message;
+mod postfix_names;
 mod postfix_one_sided;
 mod postfix_proxy;
 mod postfix_reload;

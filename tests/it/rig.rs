@@ -6,6 +6,7 @@ pub(crate) mod delegation;
 pub(crate) mod dns;
 pub(crate) mod gatepost;
 pub(crate) mod http;
+pub(crate) mod ip_files;
 pub(crate) mod milter;
 pub(crate) mod port;
 pub(crate) mod postfix;
