@@ -135,7 +135,7 @@ impl Check for Helo {
         };
         let is_known = |word: &&&str| !RESOLVED.contains(word) && self.fits(word, &greeting, cx);
         let mut found: Vec<_> = self.words.iter().filter(is_known).copied().collect();
-        if found.is_empty() && self.words.iter().any(|word| RESOLVED.contains(word)) {
+        if found.is_empty() && self.asks_dns() {
             match greeting.resolved(cx) {
                 Resolved::Word(word) => found.push(word),
                 Resolved::Unknown => found.push("not looked up"),
@@ -151,6 +151,11 @@ impl Check for Helo {
 }
 
 impl Helo {
+    /// Whether any of its words needs the DNS.
+    pub fn asks_dns(&self) -> bool {
+        self.words.iter().any(|word| RESOLVED.contains(word))
+    }
+
     /// Whether a word holds about which nobody need be asked.
     fn fits(&self, word: &str, greeting: &Greeting<'_>, cx: &Context<'_>) -> bool {
         match (word, greeting.address) {

@@ -534,19 +534,26 @@ impl AnyCheck {
     /// Whether what the mail says and what the store has answered is enough for it. What
     /// is not named here is taken to miss answers of the world, and watched.
     pub fn asks_nobody(&self) -> bool {
-        matches!(
-            self,
-            Self::Attachment(_)
-                | Self::Distinct(_)
-                | Self::Fact(_)
-                | Self::Greylist(_)
-                | Self::Header(_)
-                | Self::Listed(_)
-                | Self::Rate(_)
-                | Self::Score(_)
-                | Self::Tag(_)
-                | Self::Time(_)
-        )
+        match self {
+            Self::Helo(check) => !check.asks_dns(),
+            check => matches!(
+                check,
+                Self::Attachment(_)
+                    | Self::Distinct(_)
+                    | Self::DynamicName(_)
+                    | Self::Fact(_)
+                    | Self::ForgedHeaders(_)
+                    | Self::FromMatchesLogin(_)
+                    | Self::Greylist(_)
+                    | Self::Header(_)
+                    | Self::Listed(_)
+                    | Self::OwnDomain(_)
+                    | Self::Rate(_)
+                    | Self::Score(_)
+                    | Self::Tag(_)
+                    | Self::Time(_)
+            ),
+        }
     }
 
     /// Whether its answer may differ between what is enforced and what is observed.

@@ -7,7 +7,6 @@ pub mod generic;
 
 use memchr::memchr;
 use memchr::memrchr;
-use memchr::memrchr;
 use std::borrow::Cow;
 
 /// An address in internal form (no `<>`, unquoted), split at its last `@`.
