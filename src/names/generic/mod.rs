@@ -69,7 +69,7 @@ pub fn points(name: &str, ip: Option<IpAddr>, note: Note<'_>) -> i32 {
         found => add("an address", found),
     };
     let (mut lines, mut others) = (0, 0);
-    for word in runs(host, |byte| byte.is_ascii_alphabetic()) {
+    for word in runs(host, u8::is_ascii_alphabetic) {
         let points = words::points(word);
         match points.signum() {
             1 => lines += add(word, points),
@@ -111,9 +111,16 @@ fn split(name: &str) -> (&str, &str) {
     (name.get(..at).unwrap_or_default(), name.get(at + 1..).unwrap_or_default())
 }
 
-/// The longest pieces of such bytes.
-fn runs(text: &str, is_part: impl Fn(u8) -> bool + Copy) -> impl Iterator<Item = &str> {
-    text.split(move |c: char| !u8::try_from(c).is_ok_and(is_part)).filter(|run| !run.is_empty())
+/// The longest pieces of such bytes, which are ASCII.
+fn runs(text: &str, is_part: fn(&u8) -> bool) -> impl Iterator<Item = &str> {
+    let pieces = text.as_bytes().split(move |byte| !is_part(byte));
+    pieces.filter(|piece| !piece.is_empty()).filter_map(|piece| str::from_utf8(piece).ok())
+}
+
+/// Whether so many letters and digits stand together anywhere.
+fn has_run(text: &str, length: usize) -> bool {
+    text.len() >= length
+        && text.as_bytes().split(|byte| !byte.is_ascii_alphanumeric()).any(|run| run.len() >= length)
 }
 
 fn address(host: &str, domain: &str, ip: Option<IpAddr>) -> i32 {
@@ -128,7 +135,7 @@ fn address(host: &str, domain: &str, ip: Option<IpAddr>) -> i32 {
 fn address_v4(host: &str, domain: &str, ip: Ipv4Addr) -> i32 {
     let octets = ip.octets();
     let numbers = numbers(host);
-    let forwards @ [a, b, c, d] = octets.map(u64::from);
+    let forwards @ [a, b, c, d] = octets.map(u32::from);
     let backwards = [d, c, b, a];
     // The last as in `34.red-198-51-100`.
     let is_whole = [forwards, backwards, [d, a, b, c]].iter().any(|four| numbers.has(four));
@@ -136,7 +143,7 @@ fn address_v4(host: &str, domain: &str, ip: Ipv4Addr) -> i32 {
         return WHOLE_ADDRESS;
     }
     // As one number; smaller ones are somebody's customer number or year.
-    let whole = u64::from(u32::from(ip));
+    let whole = u32::from(ip);
     if whole > 99_999_999 && numbers.has(&[whole]) {
         return WHOLE_ADDRESS;
     }
@@ -161,7 +168,7 @@ fn has_hex(host: &str, octets: [u8; 4]) -> bool {
         }
         memmem::find(host.as_bytes(), &text).is_some()
     };
-    host.len() >= 8 && (spelled(octets) || spelled([d, c, b, a]))
+    has_run(host, 8) && (spelled(octets) || spelled([d, c, b, a]))
 }
 
 fn hex(nibble: u8) -> u8 {
@@ -178,23 +185,23 @@ fn has_padded(host: &str, octets: [u8; 4]) -> bool {
         }
         memmem::find(host.as_bytes(), &text).is_some()
     };
-    host.len() >= 12 && (spelled(octets) || spelled([d, c, b, a]))
+    has_run(host, 12) && (spelled(octets) || spelled([d, c, b, a]))
 }
 
 /// The numbers of a name, in their order.
 struct Numbers {
     /// With what stands between it and the one before.
-    each: [(u64, u8); MAX_NUMBERS],
+    each: [(u32, u8); MAX_NUMBERS],
     count: usize,
 }
 
 fn numbers(host: &str) -> Numbers {
     let mut numbers = Numbers { each: [(0, 0); MAX_NUMBERS], count: 0 };
-    let mut value: Option<u64> = None;
+    let mut value: Option<u32> = None;
     let mut gap = 0_u8;
     for byte in host.bytes().chain([b'.']) {
         if byte.is_ascii_digit() {
-            let digit = u64::from(byte - b'0');
+            let digit = u32::from(byte - b'0');
             value = Some(value.unwrap_or(0).saturating_mul(10).saturating_add(digit));
             continue;
         }
@@ -212,18 +219,18 @@ fn numbers(host: &str) -> Numbers {
 }
 
 impl Numbers {
-    fn known(&self) -> &[(u64, u8)] {
+    fn known(&self) -> &[(u32, u8)] {
         self.each.get(..self.count).unwrap_or_default()
     }
 
     /// Whether these stand there, one behind the other.
-    fn has(&self, wanted: &[u64]) -> bool {
+    fn has(&self, wanted: &[u32]) -> bool {
         self.known().windows(wanted.len()).any(|some| some.iter().map(|(number, _)| number).eq(wanted))
     }
 
     /// Four numbers of a byte each, with nothing but one dot or dash between them.
     fn like_address(&self) -> i32 {
-        let looks = |four: &[(u64, u8)]| {
+        let looks = |four: &[(u32, u8)]| {
             let joined = four.iter().skip(1).all(|(_, gap)| *gap == 1);
             joined && four.iter().all(|(number, _)| *number < 256)
         };
@@ -241,8 +248,9 @@ fn has_v6(host: &str, ip: Ipv6Addr) -> bool {
     // address from its beginning or its end on.
     for start in [0, groups.len() - GROUPS] {
         let wanted = groups.get(start..).unwrap_or_default();
-        for label in runs(host, |byte| byte.is_ascii_alphanumeric()) {
-            let group = u16::from_str_radix(label, 16).ok().filter(|_| label.len() <= 4);
+        for label in runs(host, u8::is_ascii_alphanumeric) {
+            let short = Some(label).filter(|label| label.len() <= 4);
+            let group = short.and_then(|label| u16::from_str_radix(label, 16).ok());
             matched = if group.is_some() && group == wanted.get(matched).copied() { matched + 1 } else { 0 };
             if matched == GROUPS {
                 return true;
@@ -270,7 +278,10 @@ fn has_v6(host: &str, ip: Ipv6Addr) -> bool {
 /// Twelve digits of hex, some of them letters, as in `cpe-00a0c9b1d2e3`; with another
 /// number before it as in `s0106001122334455`.
 fn has_card(host: &str) -> bool {
-    runs(host, |byte| byte.is_ascii_alphanumeric()).any(|run| {
+    runs(host, u8::is_ascii_alphanumeric).any(|run| {
+        if run.len() < 12 {
+            return false;
+        }
         let bytes = run.as_bytes();
         let digits = bytes.iter().filter(|byte| byte.is_ascii_digit()).count();
         let tail = bytes.len().saturating_sub(12);

@@ -275,10 +275,35 @@ const SHARED: &[&str] = &[
     "ne", "net", "nom", "or", "org", "res", "web",
 ];
 
+/// Where the words begin that begin with each letter, and where the last end.
+const BEGINS: [usize; 27] = begins();
+
+const fn begins() -> [usize; 27] {
+    let mut begins = [WORDS.len(); 27];
+    let mut at = WORDS.len();
+    while at > 0 {
+        at -= 1;
+        let letter = (WORDS[at].0.as_bytes()[0] - b'a') as usize;
+        begins[letter] = at;
+    }
+    // A letter without words begins where the next one does.
+    let mut letter = 26;
+    while letter > 0 {
+        letter -= 1;
+        if begins[letter] > begins[letter + 1] {
+            begins[letter] = begins[letter + 1];
+        }
+    }
+    begins
+}
+
 /// What one word is worth.
 pub(super) fn points(word: &str) -> i32 {
-    if let Ok(at) = WORDS.binary_search_by(|(known, _)| (*known).cmp(word)) {
-        return WORDS.get(at).map_or(0, |(_, points)| *points);
+    let letter = word.bytes().next().map(|first| usize::from(first.wrapping_sub(b'a')));
+    let range = letter.and_then(|letter| Some(*BEGINS.get(letter)?..*BEGINS.get(letter + 1)?));
+    let words = range.and_then(|range| WORDS.get(range)).unwrap_or_default();
+    if let Ok(at) = words.binary_search_by(|(known, _)| (*known).cmp(word)) {
+        return words.get(at).map_or(0, |(_, points)| *points);
     }
     let begins = BEGINS_MAIL.iter().any(|part| word.starts_with(part));
     let ends = ENDS_MAIL.iter().any(|part| word.ends_with(part));
@@ -289,11 +314,32 @@ pub(super) fn points(word: &str) -> i32 {
 }
 
 pub(super) fn in_domain_of_lines(domain: &str) -> Option<&'static str> {
-    OF_LINES.iter().copied().find(|word| domain.contains(word))
+    first_in(domain, OF_LINES)
 }
 
 pub(super) fn in_domain_of_servers(domain: &str) -> Option<&'static str> {
-    OF_SERVERS.iter().copied().find(|word| domain.contains(word))
+    first_in(domain, OF_SERVERS)
+}
+
+/// The first of these words that stands anywhere. The words are short and few: a
+/// searcher for each would cost more than the whole.
+fn first_in(text: &str, words: &[&'static str]) -> Option<&'static str> {
+    let letters = words.iter().fold(0_u32, |letters, word| letters | bit(word.as_bytes()));
+    (0..text.len()).find_map(|at| {
+        let rest = text.as_bytes().get(at..)?;
+        if bit(rest) & letters == 0 {
+            return None;
+        }
+        words.iter().copied().find(|word| rest.starts_with(word.as_bytes()))
+    })
+}
+
+/// One for each first letter.
+fn bit(text: &[u8]) -> u32 {
+    match text.first() {
+        Some(letter) if letter.is_ascii_lowercase() => 1 << (letter - b'a'),
+        _ => 0,
+    }
 }
 
 /// Whether names below `label.CC` belong to different people.
@@ -309,5 +355,8 @@ mod tests {
     fn words_stand_in_order() {
         assert!(WORDS.is_sorted_by(|(one, _), (other, _)| one < other));
         assert!(SHARED.is_sorted());
+        for (word, worth) in WORDS {
+            assert_eq!(points(word), *worth, "{word}");
+        }
     }
 }
