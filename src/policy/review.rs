@@ -328,10 +328,13 @@ pub(super) fn never_known(policy: &Policy) -> Vec<Remark> {
             let mut found = false;
             let memory = rule.memory.as_ref().map(|memory| memory.check.reads()).unwrap_or_default();
             let limit = rule.limit.as_ref().map(|limit| limit.rate.reads()).unwrap_or_default();
-            rule.condition.each_check(&mut |check| {
-                let is_it = matches!(check, AnyCheck::Fact(check) if check.fact == fact);
-                found |= is_it || check.reads().contains(&fact);
-            });
+            let guard = policy.files.get(rule.file).map(|file| &file.guard);
+            for condition in [&rule.condition].into_iter().chain(guard) {
+                condition.each_check(&mut |check| {
+                    let is_it = matches!(check, AnyCheck::Fact(check) if check.fact == fact);
+                    found |= is_it || check.reads().contains(&fact);
+                });
+            }
             found || memory.contains(&fact) || limit.contains(&fact)
         };
         let asking = policy.rules.iter().enumerate().filter(|(_, rule)| asks(rule));
