@@ -1,5 +1,5 @@
 //! A message as the milter hands it over, piece by piece: its header fields, its
-//! parts with their file names, its size.
+//! parts with their file names, what signatures need, its size.
 //!
 //! Who wrote it is unknown and hostile. Nothing of the body is kept, what is kept
 //! of the rest is capped in the files below, nothing fails and nothing recurses.
@@ -15,6 +15,7 @@ mod part;
 mod part_header;
 mod received;
 mod scan;
+mod signed;
 mod words;
 
 pub use header::Header;
@@ -23,6 +24,12 @@ pub use part::Part;
 pub use received::From as ReceivedFrom;
 pub use received::declared_address;
 pub use received::received_from;
+pub use signed::ARC_SIGNATURE;
+pub use signed::BodyHash;
+pub use signed::DKIM_SIGNATURE;
+pub use signed::MAX_ARC_SETS;
+pub use signed::MAX_SIGNATURES;
+pub use signed::Signed;
 
 use scan::Scan;
 
@@ -32,6 +39,8 @@ pub struct Message {
     headers: Headers,
     /// None if no rule asks for parts.
     scan: Option<Scan>,
+    /// None if no rule asks for signatures.
+    signed: Option<Signed>,
     size: u64,
 }
 
@@ -41,9 +50,14 @@ impl Message {
         Self { scan: scan_body.then(Scan::default), ..Self::default() }
     }
 
+    /// With what signatures need of it.
+    pub fn with_signed(self) -> Self {
+        Self { signed: Some(Signed::default()), ..self }
+    }
+
     /// A whole message as stored in a file, with LF or CRLF.
     pub fn from_eml(eml: &[u8]) -> Self {
-        let mut message = Self::new(true);
+        let mut message = Self::new(true).with_signed();
         let mut rest = eml;
         // The line that mbox files and sendmail(1) put in front.
         if rest.starts_with(b"From ") {
@@ -84,12 +98,18 @@ impl Message {
         if let Some(scan) = &mut self.scan {
             scan.field(name, value);
         }
+        if let Some(signed) = &mut self.signed {
+            signed.header(name, value);
+        }
     }
 
     pub fn end_of_header(&mut self) {
         self.grow(2);
         if let Some(scan) = &mut self.scan {
             scan.end_of_header();
+        }
+        if let Some(signed) = &mut self.signed {
+            signed.end_of_header();
         }
     }
 
@@ -99,12 +119,18 @@ impl Message {
         if let Some(scan) = &mut self.scan {
             scan.body(chunk);
         }
+        if let Some(signed) = &mut self.signed {
+            signed.body(chunk);
+        }
     }
 
     /// The message is whole: only now are the parts.
     pub fn finish(&mut self) {
         if let Some(scan) = &mut self.scan {
             scan.finish();
+        }
+        if let Some(signed) = &mut self.signed {
+            signed.finish();
         }
     }
 
@@ -115,6 +141,11 @@ impl Message {
     /// The message itself first; empty without `scan_body`.
     pub fn parts(&self) -> &[Part] {
         self.scan.as_ref().map_or(&[], Scan::parts)
+    }
+
+    /// None without `with_signed`.
+    pub fn signed(&self) -> Option<&Signed> {
+        self.signed.as_ref()
     }
 
     /// Bytes so far, as they go over the wire.
