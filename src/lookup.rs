@@ -7,6 +7,10 @@
 //! as long as the session, so that nothing is asked twice, not by the other protocol
 //! either.
 
+use crate::auth::ArcChain;
+use crate::auth::ArcResult;
+use crate::auth::DkimResult;
+use crate::auth::DkimSignature;
 use crate::auth::SpfAnswer;
 use crate::auth::SpfIdentity;
 use crate::auth::SpfQuestion;
@@ -31,6 +35,10 @@ const MAX_WANTED: usize = 500;
 /// One thing to be found out.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Lookup {
+    /// Who has forwarded the message.
+    Arc,
+    /// Who has signed the message.
+    Dkim,
     Dns(Question),
     Site(SiteQuestion),
     Spf(SpfQuestion),
@@ -39,6 +47,7 @@ pub enum Lookup {
 impl Lookup {
     fn is_of_message(&self) -> bool {
         match self {
+            Self::Arc | Self::Dkim => true,
             Self::Dns(_) | Self::Site(_) => false,
             Self::Spf(question) => question.identity == SpfIdentity::MailFrom,
         }
@@ -48,6 +57,8 @@ impl Lookup {
 /// What was found out.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Finding {
+    Arc(Arc<ArcChain>),
+    Dkim(Arc<[DkimSignature]>),
     Dns(Answer),
     Site(Says),
     Spf(Arc<SpfAnswer>),
@@ -57,6 +68,10 @@ impl Finding {
     /// Whether it says something, rather than that nobody could.
     fn is_known(&self) -> bool {
         match self {
+            Self::Arc(chain) => chain.result != ArcResult::Temperror,
+            Self::Dkim(signatures) => {
+                !signatures.iter().any(|signature| signature.result == DkimResult::Temperror)
+            }
             Self::Dns(answer) => answer.is_known(),
             Self::Site(says) => !matches!(says, Says::Unknown(_)),
             Self::Spf(answer) => answer.result != SpfResult::Temperror,
@@ -136,7 +151,23 @@ impl<'a> Lookups<'a> {
         let finding = self.find(lookup, || self.resolver.known(question).map(Finding::Dns))?;
         match finding {
             Finding::Dns(answer) => Some(answer),
-            Finding::Site(_) | Finding::Spf(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The same for the chain of who forwarded the message.
+    pub fn arc(&self) -> Option<Arc<ArcChain>> {
+        match self.find(Lookup::Arc, || None)? {
+            Finding::Arc(chain) => Some(chain),
+            _ => None,
+        }
+    }
+
+    /// The same for the signatures of the message.
+    pub fn dkim(&self) -> Option<Arc<[DkimSignature]>> {
+        match self.find(Lookup::Dkim, || None)? {
+            Finding::Dkim(signatures) => Some(signatures),
+            _ => None,
         }
     }
 
@@ -145,7 +176,7 @@ impl<'a> Lookups<'a> {
         let at_once = || question.known(self.resolver).map(|answer| Finding::Spf(Arc::new(answer)));
         match self.find(Lookup::Spf(question.clone()), at_once)? {
             Finding::Spf(answer) => Some(answer),
-            Finding::Dns(_) | Finding::Site(_) => None,
+            _ => None,
         }
     }
 
@@ -159,7 +190,7 @@ impl<'a> Lookups<'a> {
         let at_once = question.known(self.resolver).map(Finding::Site);
         match self.find(Lookup::Site(question), || at_once)? {
             Finding::Site(says) => Some(says),
-            Finding::Dns(_) | Finding::Spf(_) => None,
+            _ => None,
         }
     }
 

@@ -8,9 +8,13 @@
 //! questions of a stage are asked together, and `explain` and the rules' own
 //! tests need no network.
 
+mod arc;
 mod attachment;
+mod authentication_results;
 mod client_fcrdns;
 mod distinct;
+mod dkim;
+mod dmarc;
 mod dnsbl;
 mod dynamic_name;
 mod fact;
@@ -28,9 +32,13 @@ mod spf;
 mod tag;
 mod time;
 
+pub use arc::Arc as ArcCheck;
 pub use attachment::Attachment;
+pub use authentication_results::AuthenticationResults;
 pub use client_fcrdns::ClientFcrdns;
 pub use distinct::Distinct;
+pub use dkim::Dkim;
+pub use dmarc::Dmarc;
 pub use dnsbl::Dnsbl;
 pub use dynamic_name::DynamicName;
 pub use fact::FactCheck;
@@ -49,6 +57,8 @@ pub use spf::Spf;
 pub use tag::Tag;
 pub use time::Time;
 
+use crate::auth::ArcChain;
+use crate::auth::DkimSignature;
 use crate::auth::SpfAnswer;
 use crate::auth::SpfQuestion;
 use crate::dns;
@@ -62,6 +72,7 @@ use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::To;
 use crate::lookup::Lookups;
+use crate::message::DKIM_SIGNATURE;
 use crate::near::did_you_mean;
 use crate::reputation::Says;
 use crate::reputation::Site;
@@ -140,6 +151,24 @@ impl<'a> Context<'a> {
     /// The answer of the DNS; None: it is still to come, or never will.
     pub fn dns(&self, question: &dns::Question) -> Option<dns::Answer> {
         self.lookups?.dns(question)
+    }
+
+    /// The same for who has forwarded the message.
+    pub fn arc(&self) -> Option<Arc<ArcChain>> {
+        let signed = self.facts.message.as_ref()?.signed()?;
+        if !ArcChain::may_be_in(signed) {
+            return Some(Arc::new(ArcChain::NONE));
+        }
+        self.lookups?.arc()
+    }
+
+    /// The same for who has signed the message.
+    pub fn dkim(&self) -> Option<Arc<[DkimSignature]>> {
+        let signed = self.facts.message.as_ref()?.signed()?;
+        if signed.named(DKIM_SIGNATURE).next().is_none() {
+            return Some(Arc::new([]));
+        }
+        self.lookups?.dkim()
     }
 
     /// The same for what SPF says.
@@ -336,6 +365,12 @@ impl Needs {
         Self { scope: Scope::default(), ..all }
     }
 
+    /// Of what the whole message says, and those who signed it.
+    pub fn of_signatures() -> Self {
+        let (stage, scope) = (Stage::Message, Scope::Message);
+        Self { stage, scope, header: true, body: true }
+    }
+
     pub fn join(self, other: Self) -> Self {
         Self {
             stage: self.stage.max(other.stage),
@@ -490,9 +525,13 @@ macro_rules! checks {
 }
 
 checks! {
+    arc => ArcCheck,
     attachment => Attachment,
+    authentication_results => AuthenticationResults,
     client_fcrdns => ClientFcrdns,
     distinct => Distinct,
+    dkim => Dkim,
+    dmarc => Dmarc,
     dnsbl => Dnsbl,
     dynamic_name => DynamicName,
     forged_headers => ForgedHeaders,
@@ -556,6 +595,11 @@ impl AnyCheck {
         }
     }
 
+    /// Whether of header and body what signatures need must be kept.
+    pub fn needs_signatures(&self) -> bool {
+        matches!(self, Self::ArcCheck(_) | Self::AuthenticationResults(_) | Self::Dkim(_) | Self::Dmarc(_))
+    }
+
     /// Whether its answer may differ between what is enforced and what is observed.
     pub fn reads_known(&self) -> bool {
         matches!(self, Self::Listed(_) | Self::Score(_) | Self::Tag(_))
@@ -565,8 +609,12 @@ impl AnyCheck {
     /// key is made of.
     pub fn reads(&self) -> Vec<Fact> {
         match self {
+            Self::ArcCheck(check) => check.reads(),
             Self::Attachment(check) => check.reads(),
+            Self::AuthenticationResults(_) => authentication_results::READS.to_vec(),
             Self::ClientFcrdns(check) => check.reads(),
+            Self::Dkim(check) => check.reads(),
+            Self::Dmarc(_) => dmarc::READS.to_vec(),
             Self::Distinct(check) => check.reads(),
             Self::Dnsbl(check) => check.reads(),
             Self::ForgedHeaders(check) => check.reads(),

@@ -208,6 +208,20 @@ impl Spf {
         Self { wanted, whose, ours: cx.lists.get("local.networks").ok().cloned() }
     }
 
+    /// For checks that build on what it says of the envelope's sender.
+    pub(super) fn of_sender(cx: &Loader<'_>) -> Self {
+        Self::new(Wanted::Any, Whose::One(SpfIdentity::MailFrom), cx)
+    }
+
+    /// What it says; None while it is not known, `Some(None)` where it is not asked.
+    pub(super) fn said(&self, cx: &Context<'_>) -> Option<Option<(SpfQuestion, Arc<SpfAnswer>)>> {
+        match self.found(cx) {
+            Found::Said(question, answer) => Some(Some((question, answer))),
+            Found::Exempt(_) => Some(None),
+            Found::Unknown => None,
+        }
+    }
+
     pub fn reads(&self) -> Vec<Fact> {
         vec![Fact::ClientAddress, Fact::HeloName]
     }

@@ -185,8 +185,9 @@ impl MilterSession {
             *recall = Default::default();
         }
         self.transaction = Some(transaction.id.clone());
-        let scans = transaction.active.policy.milter.body;
-        self.message = Some(Message::new(scans));
+        let wants = transaction.active.policy.milter;
+        let message = Message::new(wants.body);
+        self.message = Some(if wants.signatures { message.with_signed() } else { message });
         drop(session);
         self.answered(Stage::Mail, MilterAnswer::Continue, began)
     }

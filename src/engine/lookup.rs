@@ -7,6 +7,10 @@ use super::Passes;
 use super::Recall;
 use super::Store;
 use super::memo::Once;
+use crate::auth::ArcChain;
+use crate::auth::verify_arc;
+use crate::auth::verify_dkim;
+use crate::facts::Facts;
 use crate::lookup::Finding;
 use crate::lookup::Lookup;
 use futures_util::StreamExt as _;
@@ -18,6 +22,8 @@ use tokio::time::timeout_at;
 /// How often an answer may lead to a further question: points to a threshold, that to a
 /// lookup, that to points.
 const MAX_ROUNDS: usize = 8;
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Asks the rules until nothing is missing, or nobody will answer any more: then what
 /// is missing is unknown. `until` is set when first somebody is waited for.
@@ -37,7 +43,7 @@ pub(super) async fn passes(
         }
         let until = *until.get_or_insert_with(|| Instant::now() + store.deadline);
         let mut asked: FuturesUnordered<_> =
-            wanted.into_iter().map(|lookup| find_out(lookup, store)).collect();
+            wanted.into_iter().map(|lookup| find_out(lookup, ask.facts, store)).collect();
         while let Ok(Some((lookup, finding))) = timeout_at(until, asked.next()).await {
             once.lookups.add(lookup, finding);
         }
@@ -49,8 +55,18 @@ pub(super) async fn passes(
     Passes::make(ask, recall, answers, once)
 }
 
-async fn find_out(lookup: Lookup, store: Store<'_>) -> (Lookup, Finding) {
+async fn find_out(lookup: Lookup, facts: &Facts, store: Store<'_>) -> (Lookup, Finding) {
+    let signed = facts.message.as_ref().and_then(|message| message.signed());
+    let now = store.now / NANOS_PER_SECOND;
     let finding = match &lookup {
+        Lookup::Arc => Finding::Arc(Arc::new(match signed {
+            Some(signed) => verify_arc(signed, store.resolver, now).await,
+            None => ArcChain::NONE,
+        })),
+        Lookup::Dkim => Finding::Dkim(match signed {
+            Some(signed) => verify_dkim(signed, store.resolver, now).await.into(),
+            None => Arc::new([]),
+        }),
         Lookup::Dns(question) => Finding::Dns(store.resolver.ask(question).await),
         Lookup::Spf(question) => Finding::Spf(Arc::new(question.answer(store.resolver).await)),
         Lookup::Site(question) => Finding::Site(question.ask(store.resolver).await),

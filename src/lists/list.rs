@@ -225,6 +225,11 @@ impl List {
         (content.set.len() <= most).then(|| content.set.texts())
     }
 
+    /// The entries that do not come from a file, as written.
+    pub fn written(&self) -> impl Iterator<Item = &str> {
+        self.spec.entries.iter().map(|entry| entry.text.as_str())
+    }
+
     /// `[FORMAT:]PATH`, where it has one.
     pub fn file(&self) -> Option<&str> {
         self.spec.file.as_ref().map(|(file, _)| file.as_str())

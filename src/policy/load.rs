@@ -438,7 +438,7 @@ fn check_trial_names(
 /// Orders the rules by stage and says what the milter must be asked for.
 fn arrange(policy: &mut Policy) {
     let mut wants = Needs::default();
-    let mut edits = false;
+    let (mut edits, mut signatures) = (false, false);
     for (index, rule) in policy.rules.iter().enumerate().filter(|(_, rule)| !rule.disabled) {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
         let sections = &mut policy.stages[rule.stage as usize];
@@ -459,7 +459,7 @@ fn arrange(policy: &mut Policy) {
                 AnyCheck::Listed(listed) if !policy.listed_by.contains(&listed.key) => {
                     policy.listed_by.push(listed.key);
                 }
-                _ => {}
+                check => signatures |= check.needs_signatures(),
             });
         }
     }
@@ -467,6 +467,7 @@ fn arrange(policy: &mut Policy) {
         // To change or remove a field one must know which there are.
         header: wants.header || edits || policy.derived.reads_header(),
         body: wants.body,
+        signatures,
         helo: true,
         message: !policy.stages[Stage::Message as usize].is_empty(),
     };

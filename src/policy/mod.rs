@@ -81,6 +81,8 @@ pub struct MilterWants {
     pub body: bool,
     /// Whether any rule is asked at the end of a message.
     pub message: bool,
+    /// What signatures need of both.
+    pub signatures: bool,
 }
 
 /// The rules of one file that are asked at one stage, in reading order.

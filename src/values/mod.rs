@@ -6,6 +6,7 @@ mod key;
 mod loader;
 mod lookup;
 mod number;
+mod results;
 mod text;
 mod words;
 
@@ -22,6 +23,7 @@ pub use lookup::Lookup;
 pub use lookup::query;
 pub use number::NumberTest;
 pub use number::number;
+pub use results::ResultTest;
 pub use text::TextTest;
 pub use text::Way;
 pub use text::as_asked;

@@ -50,7 +50,7 @@ impl WordTest {
     }
 }
 
-fn word(
+pub(super) fn word(
     node: &Node,
     name: &str,
     words: &'static [&'static str],
