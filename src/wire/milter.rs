@@ -5,6 +5,9 @@ use crate::names::external_form;
 /// Postfix cuts headers at 60,000 bytes while milters are active.
 pub const MAX_HEADER_VALUE_BYTES: usize = 32 * 1024;
 
+/// What a line should have at most (RFC 5322, 2.1.1).
+const MAX_LINE_BYTES: usize = 78;
+
 /// A reply's text as Postfix wants it: `%` doubled, since it takes a single one
 /// off, as Sendmail's library would expand it.
 pub fn reply_text(text: &str) -> String {
@@ -37,6 +40,22 @@ pub fn header_value(value: &str) -> String {
     // The cut may have fallen right behind a line end.
     clean.truncate(clean.trim_end().len());
     clean
+}
+
+/// A list of things, such as `Authentication-Results`, on lines as short as they can be:
+/// a long value goes on in the next line behind a `;` with a blank.
+pub fn folded(name: &str, value: &str) -> String {
+    let mut folded = String::with_capacity(value.len() + 16);
+    let mut line = name.len() + 2;
+    for piece in value.split_inclusive(';') {
+        if line + piece.len() > MAX_LINE_BYTES && piece.starts_with(' ') && !folded.is_empty() {
+            folded.push('\n');
+            line = 0;
+        }
+        folded.push_str(piece);
+        line += piece.len();
+    }
+    folded
 }
 
 /// Whether what follows a line end continues the line.
@@ -96,6 +115,20 @@ mod tests {
             assert_eq!(bracketed(address).as_deref(), expected, "{address:?}");
         }
         assert_eq!(reply_text("100% sure, %{i}"), "100%% sure, %%{i}");
+    }
+
+    #[test]
+    fn a_long_list_is_folded_between_its_parts() {
+        let part = "dkim=pass header.d=example.com header.s=selector";
+        let short = format!("mx; {part}");
+        assert_eq!(folded("X", &short), short);
+        assert_eq!(
+            folded("X", &format!("mx; {part}; {part};{part}")),
+            format!("mx; {part};\n {part};{part}")
+        );
+        let plain = "word ".repeat(100);
+        assert_eq!(folded("X", &plain), plain);
+        assert_eq!(header_value(&folded("X", &format!("{part}; {part}; "))), format!("{part};\n {part};"));
     }
 
     proptest! {

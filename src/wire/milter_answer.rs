@@ -10,6 +10,7 @@ use crate::reply::MilterAnswer;
 use crate::reply::Reply;
 use crate::reply::clean_line;
 use crate::wire::milter::bracketed;
+use crate::wire::milter::folded;
 use crate::wire::milter::header_value;
 use crate::wire::milter::is_header_name;
 use crate::wire::milter::reply_text;
@@ -98,7 +99,7 @@ pub async fn make_edits(actions: &EomActions, negotiated: Negotiated, edits: &[E
 async fn make_edit(actions: &EomActions, edit: &Edit, exact: bool) -> Result<(), ActionError> {
     match edit {
         Edit::AppendHeader { name, value } => {
-            actions.add_header(checked_name(name)?, sent_value(value, exact)).await
+            actions.add_header(checked_name(name)?, sent_value(&folded(name, value), exact)).await
         }
         Edit::AddRecipient(address) => actions.add_recipient(checked_address(address)?).await,
         Edit::ChangeHeader { name, occurrence, value } => {
@@ -109,7 +110,7 @@ async fn make_edit(actions: &EomActions, edit: &Edit, exact: bool) -> Result<(),
         Edit::DeleteRecipient(address) => actions.delete_recipient(checked_address(address)?).await,
         // 0 is above Postfix's own Received, 1 would be below it.
         Edit::PrependHeader { name, value } => {
-            actions.insert_header(0, checked_name(name)?, sent_value(value, exact)).await
+            actions.insert_header(0, checked_name(name)?, sent_value(&folded(name, value), exact)).await
         }
         Edit::Quarantine(reason) => {
             let reason = clean_line(reason, MAX_TEXT_BYTES);
