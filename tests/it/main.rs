@@ -41,6 +41,7 @@ mod postfix_reload;
 mod postfix_replies;
 mod postfix_restrictions;
 mod postfix_sessions;
+mod postfix_signatures;
 mod postfix_states;
 mod postfix_tls;
 mod rig;
