@@ -5,6 +5,7 @@ use gatepost::desk::Deadlines;
 use gatepost::desk::Desk;
 use gatepost::desk::Parts;
 use gatepost::desk::Peer;
+use gatepost::dns::Resolver;
 use gatepost::metrics::Metrics;
 use gatepost::policy::Options;
 use gatepost::policy::load_texts;
@@ -31,6 +32,7 @@ impl Room {
         let desk = Desk::new(Parts {
             policy,
             state: State::in_memory(1_000),
+            resolver: Resolver::default(),
             clock: Clock::starting_at(UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
             metrics: Arc::new(Metrics::new(Timestamp::UNIX_EPOCH)),
             journal: None,

@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn mistakes_say_what_was_expected() {
-        wrong("arc: failed", &["`failed` is not a arc: pass fail none temperror"]);
+        wrong("arc: failed", &["`failed` is not an arc: pass fail none temperror"]);
         wrong("arc: {sealer: x.test}", &["arc needs a result such as pass, or is: [fail, none]"]);
         wrong(
             "arc: {is: pass, sealers: x.test}",
