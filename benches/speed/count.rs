@@ -3,6 +3,7 @@
 //! would hide. Counted by valgrind's callgrind, as the difference of two runs.
 
 use crate::areas::Bench;
+use crate::gatepost::asking_the_dns;
 use crate::gatepost::folder;
 use crate::report::Target;
 use crate::requests::Requests;
@@ -10,6 +11,7 @@ use gatepost::config::Decides;
 use gatepost::config::Log;
 use gatepost::config::LogFormat;
 use gatepost::config::LogLevel;
+use gatepost::config::Selector;
 use gatepost::desk::Deadlines;
 use gatepost::desk::Desk;
 use gatepost::desk::Parts;
@@ -73,7 +75,10 @@ pub async fn decide(requests: u64) -> io::Result<u64> {
     let wrong = |mistakes: Vec<gatepost::yaml::Mistake>| {
         io::Error::other(mistakes.first().map(ToString::to_string).unwrap_or_default())
     };
-    let loaded = policy::load(Path::new(SHIPPED_RULES), &Options::default()).map_err(wrong)?;
+    let disable =
+        asking_the_dns()?.into_iter().map(|pattern| Selector { pattern, place: Default::default() });
+    let options = Options { disable: disable.collect(), ..Options::default() };
+    let loaded = policy::load(Path::new(SHIPPED_RULES), &options).map_err(wrong)?;
     let (journal, _guard) =
         journal::init(Log { format: LogFormat::Text, level: LogLevel::Info }).map_err(io::Error::other)?;
     journal.begin_gathering();

@@ -3,10 +3,13 @@
 
 use crate::milter;
 use crate::milter::Agreed;
+use crate::nameserver;
 use crate::processes::Server;
 use crate::processes::with_all_files;
 use crate::roles::on_threads;
 use crate::socket::Address;
+use gatepost::policy;
+use gatepost::policy::Options;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -40,8 +43,11 @@ pub struct Ours {
 /// What it decides by.
 #[derive(Clone, Copy, Debug)]
 pub enum Rules<'a> {
+    /// But for those that ask the DNS.
     Shipped,
-    /// The same, of which these are enforced.
+    /// All of them, with eight zones of lists and SPF. Its answers have to be warmed.
+    World,
+    /// As `Shipped`, of which these are enforced.
     Enforced(&'a str),
     /// Files of `policy.d`.
     These(&'a [(&'a str, &'a str)]),
@@ -57,11 +63,13 @@ impl Ours {
     fn gatepost(rules: Rules<'_>) -> io::Result<Self> {
         let dir = folder()?;
         let (policy, milter) = addresses(dir.path());
+        let mut disable = String::new();
         let policy_dir = match rules {
-            Rules::Shipped | Rules::Enforced(_) if Path::new(SHIPPED_RULES).is_dir() => {
+            Rules::Shipped | Rules::Enforced(_) => {
+                disable = asking_the_dns()?.join(", ");
                 SHIPPED_RULES.to_owned()
             }
-            Rules::Shipped | Rules::Enforced(_) => return Err(io::Error::other("there is no policy.d")),
+            Rules::World => world(dir.path())?,
             Rules::These(files) => {
                 let folder = dir.path().join("policy.d");
                 fs::create_dir(&folder)?;
@@ -75,9 +83,10 @@ impl Ours {
         let listen = |kind: &str, [inet, unix]: &[Address; 2]| {
             format!("  {kind}: [{{address: \"{inet}\"}}, {{address: \"{unix}\", mode: \"0666\"}}]\n")
         };
+        let dns = nameserver::start()?;
         let enforce = if let Rules::Enforced(rules) = rules { rules } else { "" };
         let config = format!(
-            "listen:\n{}{}  http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: \"{policy_dir}\"\nenforce: [{enforce}]\n",
+            "listen:\n{}{}  http: {{address: \"127.0.0.1:{http}\"}}\npolicy_dir: \"{policy_dir}\"\nenforce: [{enforce}]\ndisable: [{disable}]\ndns: {{nameservers: [\"{dns}\"]}}\n",
             listen("policy", &policy),
             listen("milter", &milter),
         );
@@ -138,6 +147,39 @@ impl Ours {
     pub fn empty_log(&self) {
         let _ = self.log.set_len(0);
     }
+}
+
+/// The shipped rules whose conditions ask the DNS.
+pub fn asking_the_dns() -> io::Result<Vec<String>> {
+    let loaded = policy::load(Path::new(SHIPPED_RULES), &Options::default())
+        .map_err(|_| io::Error::other("`gatepost check policy.d` tells what is wrong with them"))?;
+    let asks = |rule: &&policy::Rule| {
+        let mut asks = false;
+        rule.condition.each_check(&mut |check| asks |= !check.asks_nobody());
+        asks
+    };
+    Ok(loaded.policy.rules.iter().filter(asks).map(|rule| rule.name.clone()).collect())
+}
+
+/// The shipped rules with four more zones and SPF.
+fn world(dir: &Path) -> io::Result<String> {
+    let (shipped, folder) = (Path::new(SHIPPED_RULES), dir.join("policy.d"));
+    for (from, to) in [(shipped.to_owned(), folder.clone()), (shipped.join("lists"), folder.join("lists"))] {
+        fs::create_dir(&to)?;
+        for entry in fs::read_dir(from)? {
+            let path = entry?.path();
+            if let Some(name) = path.file_name().filter(|_| path.is_file()) {
+                fs::copy(&path, to.join(name))?;
+            }
+        }
+    }
+    fs::write(
+        folder.join("lists/zones"),
+        "a.zone.example*1\nb.zone.example*1\nc.zone.example*1\nd.zone.example*1\n",
+    )?;
+    let spf = "when: {direction: inbound}\nmode: observe\nrules: [{name: bench-spf, when: {spf: fail}, then: {score: 1}}]\n";
+    fs::write(folder.join("26-bench.yaml"), spf)?;
+    Ok(folder.display().to_string())
 }
 
 /// The steps that filters with content rules agree on.

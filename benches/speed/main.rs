@@ -26,6 +26,7 @@ mod keys;
 mod lookup;
 mod milter;
 mod names;
+mod nameserver;
 mod noop;
 mod policy;
 mod postfix;

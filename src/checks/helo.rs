@@ -227,6 +227,10 @@ impl<'a> Greeting<'a> {
         let Some(client) = cx.facts.ip(Fact::ClientAddress) else {
             return Resolved::Unknown;
         };
+        // Postfix has verified its own name for the client both ways.
+        if cx.facts.folded(Fact::ClientName) == Some(self.name) {
+            return Resolved::Word("verified");
+        }
         let ask = |kind| cx.dns(&Question::new(name.clone(), kind));
         let other = if client.is_ipv4() { Kind::Aaaa } else { Kind::A };
         // What Postfix takes for a name that resolves (reject_unknown_helo_hostname).
@@ -325,6 +329,12 @@ mod tests {
             check_dns(&format!("helo: {word}"), &given, zone, &[], expected);
         }
         check_dns("helo: unresolvable", "helo_name=mail.example", zone, &[], Unknown);
+        // Postfix has asked before us.
+        for (client_name, expected) in [("Bad.example", Match), ("mail.bad.example", Unknown)] {
+            let given =
+                format!("client_address=198.51.100.7 client_name={client_name} helo_name=bad.example");
+            check_dns("helo: verified", &given, zone, &[], expected);
+        }
     }
 
     #[test]
