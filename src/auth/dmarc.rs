@@ -102,6 +102,8 @@ impl Dmarc {
 /// What SPF says of the domain of the envelope's sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Sender {
+    /// It was not asked, for the client's address is not that of who sent it.
+    Hidden(String),
     Passes(String),
     /// The DNS would not say.
     Unclear(String),
@@ -187,22 +189,24 @@ pub fn evaluate(
     };
     let mut best = DmarcResult::Fail;
     let signed = dkim.iter().filter_map(|signature| match signature.result {
-        DkimResult::Pass => Some((signature.domain.as_str(), true, record.is_dkim_strict)),
-        DkimResult::Temperror => Some((signature.domain.as_str(), false, record.is_dkim_strict)),
+        DkimResult::Pass => Some((signature.domain.as_str(), DmarcResult::Pass, record.is_dkim_strict)),
+        DkimResult::Temperror => {
+            Some((signature.domain.as_str(), DmarcResult::Temperror, record.is_dkim_strict))
+        }
         _ => None,
     });
     let sent = match sender {
-        Sender::Passes(domain) => Some((domain.as_str(), true, record.is_spf_strict)),
-        Sender::Unclear(domain) => Some((domain.as_str(), false, record.is_spf_strict)),
+        Sender::Hidden(domain) => Some((domain.as_str(), DmarcResult::None, record.is_spf_strict)),
+        Sender::Passes(domain) => Some((domain.as_str(), DmarcResult::Pass, record.is_spf_strict)),
+        Sender::Unclear(domain) => Some((domain.as_str(), DmarcResult::Temperror, record.is_spf_strict)),
         Sender::Unproved => None,
     };
     let mut is_missing = false;
-    for (domain, passes, is_strict) in signed.chain(sent).filter(|(domain, ..)| !domain.is_empty()) {
-        match (aligned(domain, is_strict), passes) {
-            (Some(Aligned::Yes), true) => best = DmarcResult::Pass,
-            (Some(Aligned::Yes | Aligned::Unclear), _) if best == DmarcResult::Fail => {
-                best = DmarcResult::Temperror;
-            }
+    for (domain, says, is_strict) in signed.chain(sent).filter(|(domain, ..)| !domain.is_empty()) {
+        match (aligned(domain, is_strict), says) {
+            (Some(Aligned::Yes), DmarcResult::Pass) => best = DmarcResult::Pass,
+            (Some(Aligned::Yes), says) if best == DmarcResult::Fail => best = says,
+            (Some(Aligned::Unclear), _) if best == DmarcResult::Fail => best = DmarcResult::Temperror,
             (Some(_), _) => {}
             (None, _) => is_missing = true,
         }
@@ -213,6 +217,7 @@ pub fn evaluate(
     let reason = match best {
         DmarcResult::Pass => "",
         DmarcResult::Temperror => "the DNS can't say who vouches for it",
+        DmarcResult::None => "the client's address is not that of who sent it",
         _ => "neither a signature nor the sender's domain vouches for it",
     };
     Some(Dmarc { result: best, policy: Some(policy), domain: author.to_owned(), reason })
@@ -232,7 +237,7 @@ impl From<&SpfAnswer> for Sender {
 impl Sender {
     fn domain(&self) -> Option<&str> {
         match self {
-            Self::Passes(domain) | Self::Unclear(domain) => Some(domain),
+            Self::Hidden(domain) | Self::Passes(domain) | Self::Unclear(domain) => Some(domain),
             Self::Unproved => None,
         }
     }
@@ -466,6 +471,23 @@ mod tests {
             ("example.com", Some((D::Temperror, "example.net")), Sender::Unproved, "fail reject"),
             ("example.com", None, Sender::Unclear("example.com".into()), "temperror reject"),
             ("bad.test", None, Sender::Unproved, "temperror"),
+            // What SPF was not asked.
+            ("example.com", None, Sender::Hidden("mail.example.com".into()), "none reject"),
+            ("example.com", None, Sender::Hidden("example.net".into()), "fail reject"),
+            ("example.com", None, Sender::Hidden(String::new()), "fail reject"),
+            ("strict.test", None, Sender::Hidden("mail.strict.test".into()), "fail reject"),
+            (
+                "example.com",
+                Some((D::Pass, "example.com")),
+                Sender::Hidden("example.com".into()),
+                "pass reject",
+            ),
+            (
+                "example.com",
+                Some((D::Temperror, "example.com")),
+                Sender::Hidden("example.com".into()),
+                "temperror reject",
+            ),
             ("sub.trouble.test", None, Sender::Unproved, "fail reject"),
             ("sub.trouble.test", Some((D::Pass, "sub.trouble.test")), Sender::Unproved, "pass reject"),
             ("sub.trouble.test", Some((D::Pass, "trouble.test")), Sender::Unproved, "temperror reject"),

@@ -1,7 +1,7 @@
 //! # What it does
 //! Matches when DMARC comes to one of the given results: `pass`, `fail`, `temperror`,
-//! `permerror`, or `none` if the author's domain has no policy. `present` is any but `none`;
-//! `any` is whatever it comes to, for texts.
+//! `permerror`, or `none` if the author's domain has no policy, or only SPF could tell and is not
+//! asked, as of mail from `local.relays`. `present` is any but `none`; `any` is whatever it comes to, for texts.
 //!
 //! # Why
 //! The domain in the field From is the one that readers see, and the one that is
@@ -166,11 +166,11 @@ pub(super) fn found(sender: &Spf, cx: &Context<'_>) -> Option<auth::Dmarc> {
         Err(why) => return Some(auth::Dmarc::plain(DmarcResult::Permerror, "", why)),
     };
     let dkim = cx.dkim();
-    let sender = sender.said(cx).map(|said| match said {
+    let said = sender.said(cx).map(|said| match said {
         Some((_, answer)) => Sender::from(&*answer),
-        None => Sender::Unproved,
+        None => Sender::Hidden(sender.domain(cx)),
     });
-    auth::evaluate_dmarc(&author, dkim.as_deref(), sender.as_ref(), &|question| cx.dns(&question))
+    auth::evaluate_dmarc(&author, dkim.as_deref(), said.as_ref(), &|question| cx.dns(&question))
 }
 
 fn as_given(given: &[String], author: &str) -> Option<auth::Dmarc> {

@@ -14,9 +14,9 @@
 //!   (RFC 7208, 2.4). `helo` is the name in HELO, known before there is a sender. `both` asks in
 //!   the order of RFC 7208: HELO first, and the sender unless HELO fails.
 //!
-//! Mail of our own is never asked about, nor mail from private and loopback addresses,
-//! whose real sender is hidden behind a proxy or NAT: its result is `none`, and `any` does
-//! not match. Forwarders fail by nature: name them under `unless`, of the rule or of its
+//! Mail of our own is never asked about, nor mail that `local.relays` hand on, nor mail from private and
+//! loopback addresses, whose real sender is hidden behind a proxy or NAT: its result is `none`, and
+//! `any` does not match. Forwarders fail by nature: name them under `unless`, of the rule or of its
 //! file, and nothing is asked about them either.
 //!
 //! A text may say `{spf}` (the result), `{spf_identity}`, `{spf_domain}`, `{spf_reason}`
@@ -64,8 +64,8 @@ const RESULTS: &[&str] = &["pass", "fail", "softfail", "neutral", "none", "tempe
 pub struct Spf {
     wanted: Wanted,
     whose: Whose,
-    /// Whose mail is our own before it is known who logged in.
-    ours: Option<Arc<List>>,
+    /// Whose mail is our own before it is known who logged in, and who hands on that of others.
+    exempt: Vec<(Arc<List>, &'static str)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -205,7 +205,13 @@ impl Whose {
 
 impl Spf {
     fn new(wanted: Wanted, whose: Whose, cx: &Loader<'_>) -> Self {
-        Self { wanted, whose, ours: cx.lists.get("local.networks").ok().cloned() }
+        let lists = [
+            ("local.networks", "the client is of local.networks"),
+            ("local.relays", "the client is of local.relays"),
+        ];
+        let exempt =
+            lists.into_iter().filter_map(|(name, why)| Some((cx.lists.get(name).ok()?.clone(), why)));
+        Self { wanted, whose, exempt: exempt.collect() }
     }
 
     /// For checks that build on what it says of the envelope's sender.
@@ -220,6 +226,11 @@ impl Spf {
             Found::Exempt(_) => Some(None),
             Found::Unknown => None,
         }
+    }
+
+    /// Whose word counts, in lower case, asked or not.
+    pub(super) fn domain(&self, cx: &Context<'_>) -> String {
+        question(cx.facts, self.whose.last(), IpAddr::from([0; 4])).plain(SpfResult::None).domain
     }
 
     pub fn reads(&self) -> Vec<Fact> {
@@ -271,10 +282,8 @@ impl Spf {
             return Err("the client has a private address");
         }
         let client = query(facts, Fact::ClientAddress);
-        match self.ours.as_ref().zip(client).is_some_and(|(ours, client)| ours.contains(&client)) {
-            true => Err("the client is of local.networks"),
-            false => Ok(ip),
-        }
+        let exempt = client.and_then(|client| self.exempt.iter().find(|(list, _)| list.contains(&client)));
+        exempt.map_or(Ok(ip), |(_, why)| Err(*why))
     }
 }
 
@@ -441,6 +450,7 @@ slow.test TIMEOUT
             ("client_address=203.0.113.7 sender=x@a.test direction=local", "the mail is our own"),
             ("sender=x@a.test direction=inbound", "there is no client's address"),
             ("client_address=10.1.2.3 sender=x@a.test direction=inbound", "the client has a private address"),
+            ("client_address=192.0.2.250 sender=x@a.test direction=inbound", "the client is of local.relays"),
             ("client_address=100.64.0.1 sender=x@a.test", "the client has a private address"),
             ("client_address=127.0.0.1 sender=x@a.test", "the client has a private address"),
             ("client_address=fd00::1 sender=x@a.test", "the client has a private address"),
@@ -452,7 +462,7 @@ slow.test TIMEOUT
                 assert_eq!(asked(yaml, given, &[]).0, Truth::NoMatch, "{yaml} of {given}");
             }
         }
-        for near in ["100.128.0.1", "172.32.0.1", "2001:db8::1"] {
+        for near in ["100.128.0.1", "172.32.0.1", "2001:db8::1", "192.0.2.251"] {
             assert_eq!(asked("spf: fail", &mail(near, "x@a.test"), &[]).0, Truth::Match, "{near}");
         }
     }

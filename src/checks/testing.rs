@@ -63,6 +63,7 @@ fn ours() -> Registry {
         ("local.domains", Kind::Domain, &["example.com", ".below.example"][..]),
         ("local.hostnames", Kind::Domain, &["mx.example.com"]),
         ("local.networks", Kind::Network, &["127.0.0.0/8", "10.0.0.0/8"]),
+        ("local.relays", Kind::Network, &["192.0.2.250/32"]),
     ] {
         let source = Arc::new(Source { name: "gatepost.yaml".into(), text: String::new() });
         let given =

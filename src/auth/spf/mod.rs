@@ -143,7 +143,7 @@ impl SpfQuestion {
     /// An answer that says nothing but the result.
     pub fn plain(&self, result: SpfResult) -> SpfAnswer {
         let (_, domain) = self.local_and_domain();
-        let domain = clean(domain, MAX_VALUE_BYTES);
+        let domain = clean(domain, MAX_VALUE_BYTES).to_ascii_lowercase();
         SpfAnswer { result, identity: self.identity, domain, mechanism: None, text: None, problem: None }
     }
 }
