@@ -154,7 +154,8 @@ pub fn evaluate(
     }
     let (dkim, sender) = (dkim?, sender?);
     let Walk { found, is_troubled } = walk?;
-    let Some((at, record)) = applies(&found, author) else {
+    // Where the DNS fails nearer to the author, another record may apply.
+    let Some((at, record)) = applies(&found, author).filter(|(at, _)| !is_troubled || *at == author) else {
         let (result, reason) = match is_troubled {
             true => (DmarcResult::Temperror, "the DNS can't say what the policy is"),
             false => (DmarcResult::None, "the domain has no policy"),
@@ -426,6 +427,8 @@ mod tests {
         _dmarc.psd                TXT \"v=DMARC1; p=reject; psd=y\"
         _dmarc.one.psd            TXT \"v=DMARC1; p=quarantine\"
         _dmarc.bad.test           SERVFAIL
+        _dmarc.own.broken.test    SERVFAIL
+        _dmarc.broken.test        TXT \"v=DMARC1; p=reject\"
         _dmarc.sub.trouble.test   TXT \"v=DMARC1; p=reject\"
         _dmarc.trouble.test       TIMEOUT
         _dmarc.cut.example.org    TXT \"v=DMARC1; p=reject; psd=n\"
@@ -471,6 +474,10 @@ mod tests {
             ("example.com", Some((D::Temperror, "example.net")), Sender::Unproved, "fail reject"),
             ("example.com", None, Sender::Unclear("example.com".into()), "temperror reject"),
             ("bad.test", None, Sender::Unproved, "temperror"),
+            ("own.broken.test", None, Sender::Unproved, "temperror"),
+            ("own.broken.test", Some((D::Pass, "own.broken.test")), Sender::Unproved, "temperror"),
+            ("x.own.broken.test", None, Sender::Unproved, "temperror"),
+            ("broken.test", None, Sender::Unproved, "fail reject"),
             // What SPF was not asked.
             ("example.com", None, Sender::Hidden("mail.example.com".into()), "none reject"),
             ("example.com", None, Sender::Hidden("example.net".into()), "fail reject"),
