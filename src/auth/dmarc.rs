@@ -113,6 +113,9 @@ pub enum Sender {
 /// The domain of who wrote the message, in the DNS's spelling and lower case; or why
 /// there is not one. Where mail programs might show one or another, nobody's is taken.
 pub fn author(message: &Message) -> Result<String, &'static str> {
+    if message.headers().beyond() > 0 {
+        return Err("the header is larger than is read");
+    }
     let mut fields = message.headers().named("From");
     let Some(field) = fields.next() else {
         return Err("there is no field From");
@@ -564,5 +567,7 @@ mod tests {
             let message = Message::from_eml(format!("{header}\nx").as_bytes());
             assert_eq!(author(&message), expected.map(str::to_owned), "{header}");
         }
+        let hidden = format!("From: a@example.com\n{}From: a@example.net\n\nx", "X: y\n".repeat(2_000));
+        assert_eq!(author(&Message::from_eml(hidden.as_bytes())), Err("the header is larger than is read"));
     }
 }
