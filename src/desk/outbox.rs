@@ -9,9 +9,11 @@ use crate::reply::Edit;
 use crate::reply::PolicyAction;
 use crate::verdict::Done;
 use crate::verdict::Effect;
+use std::collections::HashSet;
 
 /// Effects kept of one transaction; rules are written by the operator, but a
-/// table line may act once a header line.
+/// table line may act once a header line. Removals don't count: they have the bound
+/// of the fields that are read, and a stranger who sends many shall displace nothing else.
 const MAX_EFFECTS: usize = 1_000;
 
 #[derive(Debug, Default)]
@@ -19,6 +21,9 @@ pub(super) struct Outbox {
     waiting: Vec<Done>,
     /// So that nothing is done twice for a second recipient.
     told: Vec<Done>,
+    /// Which fields go, in lower case: two rules may want the same one out, and asked
+    /// twice, the MTA would take another one too.
+    removed: HashSet<(String, u32)>,
 }
 
 impl Outbox {
@@ -27,9 +32,16 @@ impl Outbox {
     pub(super) fn add(&mut self, effects: Vec<Done>) -> Vec<Done> {
         let mut added = Vec::new();
         for done in effects {
+            if let Effect::RemoveHeader { name, occurrence } = &done.effect {
+                if self.removed.insert((name.to_ascii_lowercase(), *occurrence)) {
+                    added.push(done.clone());
+                    self.waiting.push(done);
+                }
+                continue;
+            }
             let mut before = self.waiting.iter().chain(&self.told);
             let known = done.effect == Effect::Permit || before.any(|other| is_same(other, &done));
-            if !known && self.waiting.len() + self.told.len() < MAX_EFFECTS {
+            if !known && self.waiting.len() + self.told.len() - self.removed.len() < MAX_EFFECTS {
                 added.push(done.clone());
                 self.waiting.push(done);
             }
@@ -210,6 +222,33 @@ mod tests {
         outbox.add(vec![done(0, remove(1)), done(0, remove(2))]);
         let (edits, _) = outbox.edits(&[]);
         assert_eq!(edits[0], Edit::RemoveHeader { name: "X".into(), occurrence: 2 });
+        let mut outbox = Outbox::default();
+        let other = Effect::RemoveHeader { name: "x".into(), occurrence: 1 };
+        let apart = Effect::RemoveHeader { name: "Y".into(), occurrence: 1 };
+        outbox.add(vec![done(1, remove(1)), done(1, apart), done(2, other), done(2, remove(2))]);
+        let (edits, _) = outbox.edits(&[]);
+        let numbers: Vec<_> = edits
+            .iter()
+            .map(|edit| match edit {
+                Edit::RemoveHeader { name, occurrence } => (name.as_str(), *occurrence),
+                _ => ("?", 0),
+            })
+            .collect();
+        assert_eq!(numbers, [("X", 2), ("X", 1), ("Y", 1)]);
+    }
+
+    #[test]
+    fn many_fields_to_remove_displace_nothing_else() {
+        let mut outbox = Outbox::default();
+        let fields = 1..=3 * MAX_EFFECTS as u32;
+        let remove = |occurrence| done(0, Effect::RemoveHeader { name: "X".into(), occurrence });
+        outbox.add(fields.map(remove).chain([done(1, Effect::Hold("why".into()))]).collect());
+        let (edits, _) = outbox.edits(&[]);
+        assert_eq!(edits.len(), 3 * MAX_EFFECTS + 1);
+        assert_eq!(edits.last(), Some(&Edit::Quarantine("why".into())));
+        let other = |number: usize| header(&format!("X-{number}"));
+        let added = outbox.add((0..2 * MAX_EFFECTS).map(|number| done(2, other(number))).collect());
+        assert_eq!(added.len(), MAX_EFFECTS - 1);
     }
 
     #[test]
