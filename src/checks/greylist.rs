@@ -56,9 +56,8 @@ use super::Bindings;
 use super::Check;
 use super::Context;
 use super::Needs;
+use super::Spf;
 use super::Truth;
-use crate::auth::SpfIdentity;
-use crate::auth::SpfQuestion;
 use crate::auth::SpfResult;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -95,8 +94,8 @@ const REMEMBER: Duration = Duration::from_secs(35 * 86_400);
 #[derive(Clone, Debug)]
 pub struct Greylist {
     pub terms: Terms,
-    /// Whether who may send for a domain is a pool.
-    by_spf: bool,
+    /// If who may send for a domain is a pool.
+    by_spf: Option<Spf>,
 }
 
 impl Check for Greylist {
@@ -137,7 +136,7 @@ impl Check for Greylist {
             cx.mistake(place, "nothing comes back in time: `retry_window` must be longer than `delay`");
             return None;
         }
-        let by_spf = by_spf?;
+        let by_spf = by_spf?.then(|| Spf::of_sender(cx));
         fine.then_some(Self { terms, by_spf })
     }
 
@@ -193,7 +192,7 @@ impl Greylist {
         let facts = cx.facts;
         let text = |fact| key_text(facts, fact, |_| 128);
         let (network, pool) = origin(facts)?;
-        let domain = if self.by_spf { vouching(cx) } else { None };
+        let domain = self.by_spf.as_ref().and_then(|spf| vouching(spf, cx));
         let pool = domain.map_or(pool, |domain| format!("{OF_SPF}{domain}"));
         Some(Memory::Greylist(Attempt {
             bucket,
@@ -207,19 +206,9 @@ impl Greylist {
 }
 
 /// The sender's domain, if SPF passes.
-fn vouching(cx: &Context<'_>) -> Option<String> {
-    let text = |fact| cx.facts.text(fact).unwrap_or_default().to_owned();
-    let question = SpfQuestion {
-        ip: cx.facts.ip(Fact::ClientAddress)?,
-        identity: SpfIdentity::MailFrom,
-        helo: text(Fact::HeloName),
-        sender: cx.facts.text(Fact::Sender).filter(|sender| *sender != NULL_SENDER)?.to_owned(),
-    };
-    if let Some(given) = cx.given("spf") {
-        let passes = given.iter().any(|word| word == SpfResult::Pass.word());
-        return passes.then(|| question.plain(SpfResult::Pass).domain.to_ascii_lowercase());
-    }
-    let answer = cx.spf(&question)?;
+fn vouching(spf: &Spf, cx: &Context<'_>) -> Option<String> {
+    cx.facts.text(Fact::Sender).filter(|sender| *sender != NULL_SENDER)?;
+    let (_, answer) = spf.said(cx)??;
     (answer.result == SpfResult::Pass).then(|| answer.domain.clone())
 }
 
