@@ -9,8 +9,8 @@
 //! so those of strangers that bear our name have to go: see `forged_headers`.
 //!
 //! # Options
-//! - `name` (default: the first of `local.hostnames`): our name in the field (`authserv-id`). Without
-//!   either it never matches.
+//! - `name` (default: the first of `local.hostnames`): which of `local.hostnames` is our name in the field
+//!   (`authserv-id`). Where there are none it never matches.
 //!
 //! A text may say `{authentication_results}`: the value of the field, of at most 890 bytes; signatures that do not fit
 //! are left out.
@@ -34,6 +34,7 @@ use crate::auth;
 use crate::dns::Name;
 use crate::facts::Fact;
 use crate::facts::NULL_SENDER;
+use crate::lists::Query;
 use crate::values::Loader;
 use crate::yaml::Entry;
 
@@ -56,6 +57,9 @@ impl Check for AuthenticationResults {
         let node = &entry.value;
         let hostnames = cx.lists.get("local.hostnames").ok();
         let ours = hostnames.and_then(|list| list.written().next()).map(str::to_owned);
+        let is_ours = |name: &str| {
+            hostnames.is_some_and(|list| list.contains(&Query { text: name, folded: name, ip: None }))
+        };
         if node.as_word() == Some("true") {
             return Some(Self { name: ours, sender: Spf::of_sender(cx) });
         }
@@ -71,6 +75,13 @@ impl Check for AuthenticationResults {
                     cx.mistake(node.place, format!("`{text}` is not a name such as mx.example.com"));
                     return None;
                 };
+                if !is_ours(name.as_str()) {
+                    let message = format!(
+                        "`{text}` is not one of local.hostnames, so `forged_headers` would leave what strangers say in its name: put it there"
+                    );
+                    cx.mistake(node.place, message);
+                    return None;
+                }
                 Some(name.as_str().to_owned())
             }
             None => ours,
@@ -139,6 +150,12 @@ mod tests {
     fn mistakes_say_what_was_expected() {
         wrong("authentication_results: [a]", &["authentication_results is true, or {name: mx.example.com}"]);
         wrong("authentication_results: {name: a b}", &["`a b` is not a name such as mx.example.com"]);
+        wrong(
+            "authentication_results: {name: mx.other.example}",
+            &[
+                "`mx.other.example` is not one of local.hostnames, so `forged_headers` would leave what strangers say in its name: put it there",
+            ],
+        );
         wrong(
             "authentication_results: {nmae: a}",
             &["unknown option `nmae` of authentication_results; did you mean `name`?"],
