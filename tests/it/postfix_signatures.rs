@@ -12,6 +12,8 @@ rules:
   - {name: dkim, when: {dkim: any}, then: {add_header: {X-Dkim: "{dkim} {dkim_domain} {dkim_reason}"}}}
   - {name: arc, when: {arc: any}, then: {add_header: {X-Arc: "{arc} {arc_sealer} {arc_reason}"}}}
   - {name: dmarc, when: {dmarc: any}, then: {add_header: {X-Dmarc: "{dmarc} {dmarc_policy} {from_domain}"}}}
+  - {name: forged, when: forged_headers, then: {remove_header: matched}}
+  - {name: forged-twice, when: forged_headers, then: {remove_header: matched}}
   - name: results
     when: {authentication_results: {name: mx.test.example}}
     then: {add_header: {Authentication-Results: "{authentication_results}"}}
@@ -38,7 +40,8 @@ fn start() -> Option<(Rig, NameServer)> {
     }
     let server = NameServer::nsd("example", &records());
     let sink = Sink::start();
-    let more = format!("dns: {{nameservers: [\"{}\"]}}", server.address());
+    let more =
+        format!("dns: {{nameservers: [\"{}\"]}}\nlocal: {{hostnames: [mx.test.example]}}", server.address());
     let gatepost = Gatepost::start(&[("10-test.yaml", RULES)], &more, Sockets::Inet);
     let setup = Setup {
         next_hop: sink.port,
@@ -94,5 +97,43 @@ fn forwarded_mail_has_its_chain_and_all_is_told_in_one_field() {
         "; dkim=pass header.d=signer.example header.s=r2048 header.b=",
     ] {
         assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+/// A session of a stranger.
+fn stranger(rig: &Rig) -> Smtp {
+    let mut client = rig.client();
+    client.say("XCLIENT NAME=a.example ADDR=203.0.113.7").expect(220);
+    client.say("EHLO a.example").expect(250);
+    client
+}
+
+#[test]
+fn what_strangers_say_in_our_name_goes_and_ours_stays() {
+    let Some((rig, _server)) = start() else { return };
+    let forged = "Authentication-Results: mx.test.example; dmarc=pass header.from=bank.example\r\n";
+    let folded = "authentication-results:\r\n (x) MX.test.example 1;\r\n dmarc=pass\r\n";
+    let other = "Authentication-Results: mx.other.example; dkim=pass\r\n";
+    let mail = format!("{forged}{other}{folded}{forged}{other}{}", signed("body-changed"));
+    stranger(&rig).deliver(ALICE, &[BOB], &mail).expect(250);
+    let message = rig.sink.message();
+    let results = message.header("Authentication-Results");
+    assert_eq!(results.len(), 3, "{results:?}");
+    assert!(results[0].starts_with("mx.test.example; "), "{results:?}");
+    assert!(results[0].contains("dmarc=fail ") && !results[0].contains("bank.example"), "{results:?}");
+    assert_eq!(results[1..], ["mx.other.example; dkim=pass"; 2]);
+}
+
+#[test]
+fn a_sender_puts_no_results_into_ours() {
+    let Some((rig, _server)) = start() else { return };
+    for sender in ["\"; dmarc=pass header.from=bank.example; x\"@sender.example", "\"a(b\"@sender.example"] {
+        stranger(&rig).deliver(sender, &[BOB], "From: a@signer.example\r\n\r\nx\r\n").expect(250);
+    }
+    for message in rig.sink.messages(2) {
+        let results = message.header("Authentication-Results");
+        assert_eq!(results.len(), 1, "{results:?}");
+        assert_eq!(results[0].matches("; dmarc=").count(), 1, "{results:?}");
+        assert!(results[0].contains("dmarc=fail ") && !results[0].contains("smtp.mailfrom"), "{results:?}");
     }
 }
