@@ -13,6 +13,7 @@ use super::key::Keys;
 use super::key::are_named;
 use super::key::fields_of;
 use super::key::is_usable;
+use super::tags::have_doubles;
 use super::tags::tag;
 use super::tags::without_signature;
 use crate::dns::Resolver;
@@ -73,7 +74,7 @@ pub struct DkimSignature {
 /// All signatures of a message, from the top. `now` in seconds.
 pub async fn verify(signed: &Signed, resolver: &Resolver, now: u64) -> Vec<DkimSignature> {
     let fields: Vec<_> = signed.named(DKIM_SIGNATURE).take(MAX_SIGNATURES).collect();
-    let signatures: Vec<_> = fields.iter().map(|(_, value)| Signature::parse(value).ok()).collect();
+    let signatures: Vec<_> = fields.iter().map(|(_, value)| parse(value)).collect();
     let looked_at: Vec<_> = signatures
         .iter()
         .map(|signature| match signature {
@@ -97,6 +98,11 @@ pub async fn verify(signed: &Signed, resolver: &Resolver, now: u64) -> Vec<DkimS
         tokio::task::yield_now().await;
     }
     found
+}
+
+/// Of a tag that is there twice mail-auth takes the last, and others the first.
+fn parse(value: &[u8]) -> Option<Signature> {
+    Signature::parse(value).ok().filter(|_| !have_doubles(&String::from_utf8_lossy(value)))
 }
 
 fn claim(signature: &Signature) -> Claim<'_> {

@@ -1,5 +1,7 @@
 //! Lists of tags as DKIM writes them (RFC 6376, 3.2): `v=DKIM1; p=…`.
 
+use std::collections::HashSet;
+
 /// Names and values in order, without the blanks around them.
 pub(super) fn tags(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let pairs = text.split(';').filter_map(|tag| tag.split_once('='));
@@ -9,6 +11,12 @@ pub(super) fn tags(text: &str) -> impl Iterator<Item = (&str, &str)> {
 /// The value of the first tag of that name.
 pub(super) fn tag<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     tags(text).find(|(found, _)| *found == name).map(|(_, value)| value)
+}
+
+/// Whether one of them is there twice, which makes the whole list void (RFC 6376, 3.2).
+pub(super) fn have_doubles(text: &str) -> bool {
+    let mut seen = HashSet::new();
+    tags(text).any(|(name, _)| !seen.insert(name.to_ascii_lowercase()))
 }
 
 /// The same field without its signature: what stands behind `b=` counts as empty when
@@ -40,6 +48,19 @@ mod tests {
         let text = " v = DKIM1 ;p=a b=; ; odd; s=*";
         assert_eq!(tags(text).collect::<Vec<_>>(), [("v", "DKIM1"), ("p", "a b="), ("s", "*")]);
         assert_eq!((tag(text, "s"), tag(text, "t")), (Some("*"), None));
+    }
+
+    #[test]
+    fn a_tag_may_stand_once() {
+        for (text, expected) in [
+            ("v=1; d=a.test; s=s", false),
+            ("v=1; d=a.test; d=b.test", true),
+            ("v=1; b=x; B = y", true),
+            ("b=x; bh=x; odd; odd; ;;", false),
+            ("", false),
+        ] {
+            assert_eq!(have_doubles(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -71,6 +71,17 @@ async fn a_signature_holds_or_says_why_not() {
         let found = verify_dkim(message.signed().unwrap(), &resolver, NOW).await;
         assert_eq!(told(&found), [" neutral it can't be read"], "{name}");
     }
+    let one = fs::read_to_string(folder().join("relaxed.eml")).unwrap();
+    for (tag, expected) in [
+        ("d=other.example", [" neutral it can't be read"]),
+        ("t=1", [" neutral it can't be read"]),
+        ("note=1", ["signer.example fail its header was changed, or its key is another"]),
+    ] {
+        let more = one.replacen(" b=", &format!(" {tag}; b="), 1);
+        let message = Message::from_eml(more.as_bytes());
+        let found = verify_dkim(message.signed().unwrap(), &resolver, NOW).await;
+        assert_eq!(told(&found), expected, "{tag}");
+    }
     let message = message("two");
     let found = verify_dkim(message.signed().unwrap(), &resolver, NOW).await;
     assert_eq!(told(&found), ["lists.example pass", "signer.example pass"]);
