@@ -175,11 +175,35 @@ fn is_in_name_of(value: &str, ours: &List) -> bool {
         rest = behind_comment(inner).trim_start();
     }
     let name = match rest.strip_prefix('"') {
-        Some(quoted) => quoted.split('"').next().unwrap_or_default(),
-        None => rest.split(|c: char| c.is_whitespace() || matches!(c, ';' | '(')).next().unwrap_or_default(),
+        Some(quoted) => unquoted(quoted),
+        // What ends a token (RFC 2045, 5.1).
+        None => {
+            let ends = |c: char| c.is_whitespace() || "()<>@,;:\\\"/[]?=".contains(c);
+            rest.split(ends).next().unwrap_or_default().to_owned()
+        }
     };
+    let name = name.trim();
     let folded = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     ours.contains(&Query { text: &folded, folded: &folded, ip: None })
+}
+
+/// What stands before the closing quote, each character for itself.
+fn unquoted(quoted: &str) -> String {
+    let (mut name, mut escaped) = (String::new(), false);
+    // A host's name has 253, each may be escaped.
+    for c in quoted.chars().take(1_000) {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => {
+                escaped = true;
+                continue;
+            }
+            '"' => break,
+            _ => {}
+        }
+        name.push(c);
+    }
+    name
 }
 
 /// What follows the parenthesis that ends it; nothing if it never does.
@@ -225,6 +249,11 @@ mod tests {
             ("true", "Authentication-Results: MX.Example.com 1; none", Match),
             ("true", "Authentication-Results: (a (b) \\)) \"mx.example.com\"; none", Match),
             ("true", "Authentication-Results:\n mx.example.com(x);\n none", Match),
+            ("true", "Authentication-Results: \"mx\\.example.co\\m\" 1; none", Match),
+            ("true", "Authentication-Results: \" mx.example.com \"; none", Match),
+            ("true", "Authentication-Results: mx.example.com/1; none", Match),
+            ("true", "Authentication-Results: mx.example.com=1; none", Match),
+            ("true", "Authentication-Results: \"mx\\\"example.com\"; none", NoMatch),
             ("true", "Authentication-Results: mx.sender.example; spf=pass", NoMatch),
             ("true", "Authentication-Results: mx.example.com.evil.test; spf=pass", NoMatch),
             ("true", "Authentication-Results: (mx.example.com", NoMatch),
