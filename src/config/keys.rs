@@ -167,7 +167,7 @@ pub(super) const KEYS: &[Key] = &[
         path: "local.relays",
         takes: "a list; each item an address or network, or a map with `address` and `header`",
         default: "[]",
-        sentence: "Servers outside `local.networks` that hand mail on to us and are believed: what they say of its origin (`origin_ip`), and their scanners' header fields.",
+        sentence: "Servers outside `local.networks` that hand mail on to us and are believed: what they say of its origin (`origin_ip`), and their scanners' header fields. SPF is not asked about them.",
     },
     Key {
         path: "local.relays[].address",
