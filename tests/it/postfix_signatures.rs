@@ -12,6 +12,8 @@ rules:
   - {name: dkim, when: {dkim: any}, then: {add_header: {X-Dkim: "{dkim} {dkim_domain} {dkim_reason}"}}}
   - {name: arc, when: {arc: any}, then: {add_header: {X-Arc: "{arc} {arc_sealer} {arc_reason}"}}}
   - {name: dmarc, when: {dmarc: any}, then: {add_header: {X-Dmarc: "{dmarc} {dmarc_policy} {from_domain}"}}}
+  - {name: believed, when: {arc: {is: pass, sealer: forwarder.example}}, then: {add_header: {X-Believed: "{arc_sealer}"}}}
+  - {name: older, when: {arc: {is: pass, sealer: lists.example}}, then: {add_header: {X-Older: "{arc_sealer}"}}}
   - {name: forged, when: forged_headers, then: {remove_header: matched}}
   - {name: forged-twice, when: forged_headers, then: {remove_header: matched}}
   - name: results
@@ -88,6 +90,10 @@ fn forwarded_mail_has_its_chain_and_all_is_told_in_one_field() {
     let messages = rig.sink.messages(2);
     assert_eq!(messages[0].header("X-Arc"), ["pass forwarder.example"]);
     assert_eq!(messages[1].header("X-Arc"), ["fail  the body was changed since it was last forwarded"]);
+    // Who sealed it last counts, and only where the chain holds.
+    assert_eq!(messages[0].header("X-Believed"), ["forwarder.example"]);
+    assert_eq!(messages[0].header("X-Older"), Vec::<&str>::new());
+    assert_eq!(messages[1].header("X-Older"), Vec::<&str>::new());
     // Ours stands above those that came with it.
     let told = messages[0].header("Authentication-Results")[0];
     assert!(told.starts_with("mx.test.example; "), "{told}");
@@ -136,4 +142,9 @@ fn a_sender_puts_no_results_into_ours() {
         assert_eq!(results[0].matches("; dmarc=").count(), 1, "{results:?}");
         assert!(results[0].contains("dmarc=fail ") && !results[0].contains("smtp.mailfrom"), "{results:?}");
     }
+    // A bounce has no sender: the host speaks for itself.
+    stranger(&rig).deliver("", &[BOB], "From: a@signer.example\r\n\r\nx\r\n").expect(250);
+    let messages = rig.sink.messages(3);
+    let told = messages[2].header("Authentication-Results")[0];
+    assert!(told.contains("; spf=none smtp.helo=a.example; "), "{told}");
 }
