@@ -168,7 +168,6 @@ impl Recall {
         self.charged.retain(|charged| charged.question.count == Count::Connections);
         // What has not been settled is left to the store's timer.
         self.held.clear();
-        self.findings.end_transaction();
     }
 
     /// Whether all that is marked is marked in both worlds.
