@@ -13,6 +13,7 @@ use crate::state::Nanos;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,8 @@ impl Usage {
         for (name, list) in lists {
             let entries = list.texts(MAX_ENTRIES).unwrap_or_default();
             let mut used = noted.lists.remove(name).unwrap_or_default();
-            used.retain(|entry, _| entries.contains(entry));
+            let still: HashSet<_> = entries.iter().collect();
+            used.retain(|entry, _| still.contains(entry));
             for entry in entries {
                 let known = used.get(&entry).copied();
                 found.push(EntryUse {
