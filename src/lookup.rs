@@ -83,19 +83,29 @@ impl Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Findings {
     found: Vec<(Lookup, Finding)>,
+    given_up: Vec<Lookup>,
 }
 
 impl Findings {
+    /// There is little of a message, and signatures can't be had from the cache.
     pub fn add(&mut self, lookup: Lookup, finding: Finding) {
-        if self.found.len() < MAX_FOUND {
+        if self.found.len() < MAX_FOUND || lookup.is_of_message() {
             self.found.push((lookup, finding));
         }
     }
 
-    /// Forgets what only one message was about. The rest is true of the next one as well,
-    /// but must leave it room.
+    /// Nobody answered in time: no further recipient waits for it.
+    fn give_up(&mut self, lookup: Lookup) {
+        if self.given_up.len() < MAX_WANTED && !self.given_up.contains(&lookup) {
+            self.given_up.push(lookup);
+        }
+    }
+
+    /// Forgets what only one message was about, and what nobody would say: a session may
+    /// last for hours. The rest is true of the next one as well, but must leave it room.
     pub fn end_transaction(&mut self) {
-        self.found.retain(|(lookup, _)| !lookup.is_of_message());
+        self.given_up.clear();
+        self.found.retain(|(lookup, finding)| !lookup.is_of_message() && finding.is_known());
         if self.found.len() > MAX_FOUND / 2 {
             self.found.clear();
         }
@@ -204,7 +214,7 @@ impl<'a> Lookups<'a> {
             return Some(self.told(&finding));
         }
         self.lacked.set(true);
-        if !self.is_over.get() {
+        if !self.is_over.get() && !self.found.borrow().given_up.contains(&lookup) {
             self.missed.borrow_mut().push(lookup);
         }
         None
@@ -249,6 +259,20 @@ impl<'a> Lookups<'a> {
         self.found.borrow_mut().add(lookup, finding);
     }
 
+    /// These were not answered in time, unless they have been meanwhile.
+    pub fn give_up(&self, asked: Vec<Lookup>) {
+        let mut found = self.found.borrow_mut();
+        for lookup in asked {
+            if found.get(&lookup).is_some() {
+                continue;
+            }
+            if let Lookup::Site(question) = &lookup {
+                question.give_up();
+            }
+            found.give_up(lookup);
+        }
+    }
+
     /// From now on nothing is asked any more.
     pub fn end(&self) {
         self.is_over.set(true);
@@ -276,9 +300,43 @@ mod tests {
             let answer = Arc::new(question.plain(SpfResult::Pass));
             findings.add(Lookup::Spf(question.clone()), Finding::Spf(answer));
         }
+        let silent = Lookup::Dns(Question::new(Name::parse("a.example").unwrap(), Kind::A));
+        findings.add(silent.clone(), Finding::Dns(Answer::Silent));
         findings.end_transaction();
         assert!(findings.get(&Lookup::Spf(helo)).is_some());
         assert!(findings.get(&Lookup::Spf(sender)).is_none());
+        // It may be known by then.
+        assert!(findings.get(&silent).is_none());
+    }
+
+    #[test]
+    fn what_nobody_answered_in_time_is_not_waited_for_again_in_a_transaction() {
+        let resolver = Resolver::default();
+        let lookup = Lookup::Dns(Question::new(Name::parse("a.example").unwrap(), Kind::A));
+        let lookups = Lookups::new(&resolver, &[], Findings::default());
+        lookups.give_up(vec![lookup.clone()]);
+        let mut findings = lookups.into_findings();
+        let missed = |findings: &Findings| {
+            let lookups = Lookups::new(&resolver, &[], findings.clone());
+            let (found, missed) = lookups.watch(|| lookups.find(lookup.clone(), || None));
+            assert!(found.is_none() && lookups.lacked.get());
+            missed.len()
+        };
+        assert_eq!(missed(&findings), 0);
+        findings.end_transaction();
+        assert_eq!(missed(&findings), 1);
+    }
+
+    #[test]
+    fn many_recipients_leave_room_for_what_the_message_is_about() {
+        let mut findings = Findings::default();
+        for number in 0..=MAX_FOUND {
+            let name = Name::parse(&format!("n{number}.example")).unwrap();
+            findings.add(Lookup::Dns(Question::new(name, Kind::A)), Finding::Dns(Answer::Silent));
+        }
+        assert_eq!(findings.found.len(), MAX_FOUND);
+        findings.add(Lookup::Dkim, Finding::Dkim(Arc::new([])));
+        assert!(findings.get(&Lookup::Dkim).is_some());
     }
 
     #[test]

@@ -43,11 +43,12 @@ pub(super) async fn passes(
         }
         let until = *until.get_or_insert_with(|| Instant::now() + store.deadline);
         let mut asked: FuturesUnordered<_> =
-            wanted.into_iter().map(|lookup| find_out(lookup, ask.facts, store)).collect();
+            wanted.iter().cloned().map(|lookup| find_out(lookup, ask.facts, store)).collect();
         while let Ok(Some((lookup, finding))) = timeout_at(until, asked.next()).await {
             once.lookups.add(lookup, finding);
         }
         if Instant::now() >= until {
+            once.lookups.give_up(wanted);
             break;
         }
     }

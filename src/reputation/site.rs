@@ -258,6 +258,11 @@ impl SiteQuestion {
         resolver.known(&question).map(|answer| self.site.counted(self.site.says(&answer)))
     }
 
+    /// Nobody waits for it any more.
+    pub fn give_up(&self) {
+        self.site.counted(Says::Unknown(Answer::Silent.word()));
+    }
+
     pub async fn ask(&self, resolver: &Resolver) -> Says {
         match self.site.question(&self.key) {
             Some(question) => self.site.counted(self.site.says(&resolver.ask(&question).await)),

@@ -73,10 +73,16 @@ fn without_an_answer_mail_flows_within_the_deadline() {
         let mut client = greeted(&rig, "host.lists.example");
         client.rcpt(BOB).expect(250);
         let waited = began.elapsed();
+        // What nobody has answered is not waited for once more for each recipient.
+        let again = Instant::now();
+        for number in 0..5 {
+            client.rcpt(&format!("{number}.{BOB}")).expect(250);
+        }
+        assert!(again.elapsed() < DEADLINE, "{port} {timeout}: {:?}", again.elapsed());
         client.data(MAIL).expect(250);
         // Some for a busy machine.
         assert!(waited < DEADLINE * 2, "{port} {timeout}: {waited:?}");
-        assert_eq!(rig.sink.message().recipients, [BOB]);
+        assert!(rig.sink.message().recipients.contains(&BOB.to_owned()));
         assert!(rig.gatepost.metric("gatepost_fail_open_total", &["dns"]).unwrap() >= 1.0);
         assert_eq!(rig.gatepost.metric("gatepost_fail_open_total", &["store"]), Some(0.0));
         let left = ["timeout", "given_up"].map(|result| {
