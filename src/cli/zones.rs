@@ -7,6 +7,7 @@ use crate::policy::Policy;
 use crate::reputation::Examined;
 use crate::reputation::Health;
 use crate::reputation::Kind;
+use crate::reputation::Looks;
 use crate::reputation::Outcome;
 use crate::reputation::Site;
 use crate::reputation::Standing;
@@ -55,6 +56,7 @@ struct Watched {
     kind: Kind,
     health: Arc<Health>,
     due: Instant,
+    tested: Option<Instant>,
     was_silent: bool,
     /// Of each trouble: how often it was met when the log last heard of it, and when.
     told: [(u64, Option<Instant>); Trouble::ALL.len()],
@@ -112,7 +114,11 @@ impl Zones {
         let now = Instant::now();
         let due: Vec<_> = {
             let watched = self.watched.lock();
-            let due = watched.iter().filter(|known| known.due <= now);
+            // Those that answer tell a zone's silence from the resolver's.
+            let doubted = watched.iter().any(|known| known.is_doubted(now));
+            let due = watched.iter().filter(|known| {
+                known.due <= now || known.is_odd(now) || doubted && !known.health.standing().is_suspended()
+            });
             due.map(|known| (Arc::clone(&known.site), known.kind)).collect()
         };
         let tests = stream::iter(due).map(|(site, kind)| async move {
@@ -121,9 +127,10 @@ impl Zones {
         });
         let tested: Vec<_> = tests.buffer_unordered(MAX_AT_ONCE).collect().await;
         let mut watched = self.watched.lock();
-        let silent = |(_, _, examined): &(_, _, Option<Examined>)| *examined == Some(Examined::Silent);
+        let mut said = tested.iter().filter_map(|(_, _, examined)| *examined);
         // Then it is not the zones that are gone.
-        let nobody_answers = tested.len() > 1 && tested.iter().all(silent);
+        let is_gone = tested.len() > 1 && said.clone().next().is_some();
+        let nobody_answers = is_gone && said.all(|examined| examined == Examined::Silent);
         if nobody_answers {
             tracing::warn!(zones = tested.len(), "no zone answered for its test entry: is there a resolver?");
         }
@@ -140,13 +147,33 @@ impl Zones {
 impl Watched {
     fn new(site: Arc<Site>, kind: Kind) -> Self {
         let (health, due) = (Arc::default(), Instant::now());
-        Self { site, kind, health, due, was_silent: false, told: Default::default() }
+        Self { site, kind, health, due, tested: None, was_silent: false, told: Default::default() }
+    }
+
+    /// Whether its answers are such that its test can't wait, which is not long ago.
+    fn is_odd(&self, now: Instant) -> bool {
+        let is_new = self.tested.is_some_and(|tested| now.duration_since(tested) < ASK_AGAIN_AFTER);
+        !is_new && !self.health.standing().is_suspended() && self.health.looks() != Looks::Fine
+    }
+
+    /// Whether its test may find it silent for good.
+    fn is_doubted(&self, now: Instant) -> bool {
+        let looks_silent = self.is_odd(now) && self.health.looks() == Looks::Silent;
+        let is_due_again = self.due <= now && self.was_silent && !self.health.standing().is_suspended();
+        looks_silent || is_due_again
     }
 
     fn tested(&mut self, examined: Option<Examined>, nobody_answers: bool) {
         let before = self.health.standing();
-        let was_silent = std::mem::replace(&mut self.was_silent, examined == Some(Examined::Silent));
+        let is_silent = examined == Some(Examined::Silent);
+        let looks = self.health.looks();
+        // Or mails have found it so.
+        let was_silent = std::mem::replace(&mut self.was_silent, is_silent) || looks == Looks::Silent;
+        self.health.settle_looks();
+        self.tested = Some(Instant::now());
         let (standing, wait) = match examined {
+            // It has nothing to be tested with: mails find out whether it answers by now.
+            None if looks == Looks::Silent && !nobody_answers => (Standing::Silent, ASK_AGAIN_AFTER),
             None | Some(Examined::Fine) => (Standing::Fine, TEST_EVERY),
             Some(Examined::Dead) => (Standing::Dead, TEST_AGAIN_AFTER),
             Some(Examined::Wildcard) => (Standing::Wildcard, TEST_AGAIN_AFTER),
@@ -154,7 +181,7 @@ impl Watched {
                 self.health.count(Outcome::Erred(trouble));
                 (Standing::Erring, TEST_AGAIN_AFTER)
             }
-            Some(Examined::Silent) if was_silent && !nobody_answers => (Standing::Silent, TEST_AGAIN_AFTER),
+            Some(Examined::Silent) if was_silent && !nobody_answers => (Standing::Silent, ASK_AGAIN_AFTER),
             Some(Examined::Silent) => (before, ASK_AGAIN_AFTER),
         };
         self.due = Instant::now() + wait;
@@ -196,6 +223,7 @@ mod tests {
     use crate::dns::Zone;
     use crate::policy::Options;
     use crate::policy::load_texts;
+    use crate::reputation::SiteQuestion;
     use std::path::Path;
 
     const WELL: &str = "2.0.0.127.one.example A 127.0.0.2\n2.0.0.127.two.example A 127.0.0.2\n";
@@ -278,6 +306,64 @@ mod tests {
         assert_eq!(of_one(), Some(Standing::Fine));
         after(&zones, ASK_AGAIN_AFTER, &one).await;
         assert_eq!(of_one(), Some(Standing::Silent));
+    }
+
+    /// What each of some mails in a row is told by the zones.
+    async fn mails(policy: &Policy, count: usize, dns: &str) {
+        let mut sites = Vec::new();
+        policy.each_site(&mut |site, kind| sites.push((Arc::clone(site), kind.key("192.0.2.7").unwrap())));
+        for _ in 0..count {
+            for (site, key) in &sites {
+                let question = SiteQuestion { site: Arc::clone(site), key: key.clone() };
+                question.ask(&resolver(dns)).await;
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_mails_meet_has_a_zone_tested_before_its_time() {
+        let hole = "7.2.0.192.one.example TIMEOUT\n2.0.0.127.one.example TIMEOUT\n1.0.0.127.one.example TIMEOUT\n\
+                    2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.one.example TIMEOUT\n";
+        let one_is_gone = format!("{hole}2.0.0.127.two.example A 127.0.0.2\n");
+        let both_are_gone = format!("{hole}{}", hole.replace("one.", "two."));
+        let one_lists_all = format!("{WELL}*.one.example A 127.0.0.2\n");
+        for (count, dns, expected) in [
+            (4, &one_is_gone, Standing::Fine),
+            (5, &one_is_gone, Standing::Silent),
+            (5, &both_are_gone, Standing::Fine),
+            (29, &one_lists_all, Standing::Fine),
+            (30, &one_lists_all, Standing::Wildcard),
+        ] {
+            let zones = Zones::new(Arc::new(Metrics::new(Timestamp::UNIX_EPOCH)));
+            let policy = policy("one.example, two.example");
+            zones.adopt(&policy);
+            zones.turn(&resolver(WELL)).await;
+            mails(&policy, count, dns).await;
+            // It was tested just now.
+            after(&zones, LOOK_EVERY, dns).await;
+            assert_eq!(standings(&policy)[0].1, Standing::Fine, "{count} {dns}");
+            after(&zones, ASK_AGAIN_AFTER, dns).await;
+            assert_eq!(standings(&policy)[0].1, expected, "{count} {dns}");
+            assert_eq!(standings(&policy)[1].1, Standing::Fine, "{count} {dns}");
+            after(&zones, TEST_AGAIN_AFTER, WELL).await;
+            assert_eq!(standings(&policy)[0].1, Standing::Fine, "{count} {dns}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_zone_without_a_test_entry_is_left_out_for_a_while() {
+        let zones = Zones::new(Arc::new(Metrics::new(Timestamp::UNIX_EPOCH)));
+        let text = "lists: {l: {of: dnsbl, entries: [{zone: one.example, test: none}, two.example]}}\n\
+                    rules: [{name: a, when: {dnsbl: {in: l}}, then: {score: 1}}]\n";
+        let policy = load_texts(&[("p.yaml", text)], Path::new(""), &Options::default()).unwrap().policy;
+        zones.adopt(&policy);
+        zones.turn(&resolver(WELL)).await;
+        let gone = format!("{WELL}7.2.0.192.one.example TIMEOUT\n");
+        mails(&policy, 5, &gone).await;
+        after(&zones, ASK_AGAIN_AFTER, &gone).await;
+        assert_eq!(standings(&policy)[0].1, Standing::Silent);
+        after(&zones, ASK_AGAIN_AFTER, &gone).await;
+        assert_eq!(standings(&policy)[0].1, Standing::Fine);
     }
 
     #[tokio::test(start_paused = true)]

@@ -110,6 +110,11 @@ impl Live {
         if let Some(answer) = self.known(question) {
             return answer;
         }
+        self.ask_anew(question).await
+    }
+
+    /// Without a look at the cache.
+    pub(super) async fn ask_anew(self: &Arc<Self>, question: &Question) -> Answer {
         let Some(under_way) = self.join(question) else {
             self.count(FULL);
             return Answer::Silent;

@@ -224,6 +224,14 @@ impl Resolver {
         }
     }
 
+    /// The same, whatever is known: what is asked for shows whether anybody still answers.
+    pub async fn ask_anew(&self, question: &Question) -> Answer {
+        match &self.source {
+            Source::Live(live) => live.ask_anew(question).await,
+            Source::Zone(zone) => zone.answer(question),
+        }
+    }
+
     /// What somebody makes of answers and keeps beside them: one value of each type.
     pub fn made<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.made.of(make)

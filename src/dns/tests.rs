@@ -427,6 +427,19 @@ async fn too_many_at_once_are_not_asked() {
 }
 
 #[tokio::test]
+async fn what_is_known_can_be_asked_anew() {
+    let server = Server::start().await;
+    let resolver = server.resolver(PATIENT);
+    let question = question("a.test", Kind::A);
+    for expected in [1, 1] {
+        resolver.ask(&question).await;
+        assert_eq!(server.asked("a.test"), expected);
+    }
+    assert_eq!(resolver.ask_anew(&question).await, found(&[1]));
+    assert_eq!(server.asked("a.test"), 2);
+}
+
+#[tokio::test]
 async fn other_servers_are_asked_anew() {
     let server = Server::start().await;
     let resolver = server.resolver(PATIENT);

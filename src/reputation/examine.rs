@@ -41,7 +41,7 @@ pub async fn examine(site: &Site, kind: Kind, resolver: &Resolver) -> Option<Exa
         Kind::Sha1 | Kind::Sha256 | Kind::Text => ([Some(own?), None], [usual("invalid"), None]),
     };
     let ask = async |key: &Option<Name>| match key.as_ref().and_then(|key| site.question(key)) {
-        Some(question) => Some(site.says(&resolver.ask(&question).await)),
+        Some(question) => Some(site.says(&resolver.ask_anew(&question).await)),
         None => None,
     };
     let [one, other] = &listed;

@@ -3,6 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::AtomicU8;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -170,6 +171,25 @@ impl Outcome {
 pub struct Health {
     standing: AtomicU8,
     counts: [AtomicU64; OUTCOMES],
+    /// Questions in a row that it listed what was asked for, and that nobody answered.
+    listed: AtomicU32,
+    unknown: AtomicU32,
+}
+
+/// Questions in a row that nobody answered before a zone is taken for silent: each may be
+/// a mail that has waited.
+const MAX_UNKNOWN: u32 = 5;
+
+/// Entries in a row before a zone may have come to list everybody. Those who send spam come
+/// in swarms; a test costs a few questions.
+const MAX_LISTED: u32 = 30;
+
+/// What its answers look like since it was last tested.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Looks {
+    Fine,
+    Silent,
+    Wildcard,
 }
 
 impl Health {
@@ -186,10 +206,46 @@ impl Health {
         if let Some(count) = self.counts.get(place(outcome)) {
             count.fetch_add(1, Relaxed);
         }
+        match outcome {
+            Outcome::Listed => {
+                self.listed.fetch_add(1, Relaxed);
+                forget(&self.unknown);
+            }
+            Outcome::Unknown => {
+                self.unknown.fetch_add(1, Relaxed);
+            }
+            Outcome::Erred(_) | Outcome::NotListed => {
+                forget(&self.listed);
+                forget(&self.unknown);
+            }
+        }
+    }
+
+    pub fn looks(&self) -> Looks {
+        if self.unknown.load(Relaxed) >= MAX_UNKNOWN {
+            Looks::Silent
+        } else if self.listed.load(Relaxed) >= MAX_LISTED {
+            Looks::Wildcard
+        } else {
+            Looks::Fine
+        }
+    }
+
+    /// It was tested: what it looked like before is settled.
+    pub fn settle_looks(&self) {
+        forget(&self.listed);
+        forget(&self.unknown);
     }
 
     pub fn counted(&self, outcome: Outcome) -> u64 {
         self.counts.get(place(outcome)).map_or(0, |count| count.load(Relaxed))
+    }
+}
+
+/// Mostly there is nothing to write, which would take the line from other threads.
+fn forget(count: &AtomicU32) {
+    if count.load(Relaxed) != 0 {
+        count.store(0, Relaxed);
     }
 }
 

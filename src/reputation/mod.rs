@@ -15,6 +15,7 @@ pub use examine::Examined;
 pub use examine::examine;
 pub use filter::Filter;
 pub use health::Health;
+pub use health::Looks;
 pub use health::Outcome;
 pub use health::Standing;
 pub use health::Trouble;
