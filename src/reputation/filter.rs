@@ -41,6 +41,11 @@ impl Filter {
             return Err(format!("`{text}` can't match: answers of such zones are within 127.0.0.0/8"));
         }
         let only = |octet: &Octet, byte| octet.iter().all(|range| *range == (byte, byte));
+        if octets.iter().zip([127, 0, 0, 1]).all(|(octet, byte)| only(octet, byte)) {
+            return Err(format!(
+                "`{text}` can't match: 127.0.0.1 is how a zone refuses to answer, and never counts"
+            ));
+        }
         if only(second, 255) && only(third, 255) {
             return Err(format!(
                 "`{text}` can't match: answers in 127.255.255.0/24 are errors of the zone and never count"
@@ -148,6 +153,7 @@ mod tests {
             ("127.0.0.[10;11;12]", "127.0.0.12", "127.0.0.13"),
             ("127.[0..255].[0..255].[1..3]", "127.9.200.1", "127.9.200.4"),
             ("127.0.[0..4;6].[1;3..5]", "127.0.6.4", "127.0.5.4"),
+            ("127.0.0.[1..2]", "127.0.0.2", "127.0.0.3"),
             ("[126..127].0.0.2", "127.0.0.2", "127.0.1.2"),
         ] {
             let read = Filter::parse(filter).unwrap();
@@ -178,6 +184,7 @@ mod tests {
             ("", "is not a filter such as 127.0.0.2 or 127.0.[0..255].[1;3]"),
             ("127.0.0.[11..2]", "can't match: 11 is above 2"),
             ("10.0.0.1", "can't match: answers of such zones are within 127.0.0.0/8"),
+            ("127.0.0.1", "can't match: 127.0.0.1 is how a zone refuses to answer, and never counts"),
             (
                 "127.255.255.254",
                 "can't match: answers in 127.255.255.0/24 are errors of the zone and never count",
