@@ -150,6 +150,7 @@ struct Daemon {
     metrics: Arc<Metrics>,
     lists: Arc<ListCounters>,
     zones: Arc<Zones>,
+    resolver: Resolver,
     /// What `/v1` asks for.
     token: Arc<ArcSwapOption<Token>>,
     /// Of the last load that was tried.
@@ -230,10 +231,12 @@ async fn serve(
         };
         http_task.spawn(http::serve(listener, state, http_stopped));
     }
+    // Who connects meanwhile waits: nothing is accepted yet.
+    zones.test_new(&resolver).await;
     // Ends with this function.
     let mut looking = JoinSet::new();
-    let (watching, watched) = (Arc::clone(&zones), Arc::clone(&desk));
-    looking.spawn(async move { watching.watch(|| watched.active(), resolver).await });
+    let (watching, watched, asking) = (Arc::clone(&zones), Arc::clone(&desk), resolver.clone());
+    looking.spawn(async move { watching.watch(|| watched.active(), asking).await });
     let mut tasks = JoinSet::new();
     for ((listener, home), service, interface) in bound {
         tracing::info!(address = %listener.address(), listener = %service.name, protocol = interface.word(), "listening");
@@ -258,7 +261,8 @@ async fn serve(
     tracing::info!(rules, "ready");
     ready.store(true, Relaxed);
     notify(NotifyState::Ready);
-    let daemon = Daemon { path, desk, metrics, lists, zones, token, generation: 1, started_with: config };
+    let started_with = config;
+    let daemon = Daemon { path, desk, metrics, lists, zones, resolver, token, generation: 1, started_with };
     let (desk, ended) = (Arc::clone(&daemon.desk), daemon.run(&mut tasks, stopper, &ready).await);
     // What they have gathered for the log is sent before the log ends.
     workers.finish(LAST_WORDS);
@@ -337,7 +341,7 @@ impl Daemon {
         match read.await {
             Ok(Ok((config, loaded, token))) => {
                 self.token.store(token);
-                self.take_over(config, loaded);
+                self.take_over(config, loaded).await;
             }
             Ok(Err(mistakes)) => {
                 for mistake in &mistakes {
@@ -354,7 +358,7 @@ impl Daemon {
         notify(NotifyState::Ready);
     }
 
-    fn take_over(&mut self, config: Config, loaded: Loaded) {
+    async fn take_over(&mut self, config: Config, loaded: Loaded) {
         let now = &self.started_with;
         let http = |config: &Config| config.http.as_ref().map(|http| http.address);
         let same_sockets =
@@ -369,6 +373,7 @@ impl Daemon {
         let rules = loaded.policy.rules.len();
         self.lists = self.metrics.load_lists(names(&loaded.policy));
         self.zones.adopt(&loaded.policy);
+        self.zones.test_new(&self.resolver).await;
         self.desk.enforce(loaded.policy);
         self.metrics.reloaded(Reload::Ok, Timestamp::now());
         tracing::info!(rules, generation = self.generation, "the new policy is in force");

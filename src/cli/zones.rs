@@ -17,6 +17,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use jiff::Timestamp;
 use parking_lot::Mutex;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,8 +41,11 @@ const TELL_EVERY: Duration = Duration::from_secs(3600);
 /// The resolver gives up before that.
 const MAX_TEST: Duration = Duration::from_secs(30);
 
-/// Tests at once: a few questions each.
-const MAX_AT_ONCE: usize = 8;
+/// How long a start or a reload waits for tests.
+const MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// Tests at once, of four questions each: a few silent zones must not keep the others waiting.
+const MAX_AT_ONCE: usize = 32;
 
 /// Of all zones of the policy in force.
 #[derive(Debug)]
@@ -92,6 +96,12 @@ impl Zones {
         self.metrics.load_zones(shown);
     }
 
+    /// Tests what is new before the first mail asks it: a zone that lists everybody would
+    /// have it refused. Who does not answer soon is tested while mail flows.
+    pub(super) async fn test_new(&self, resolver: &Resolver) {
+        let _ = timeout(MAX_WAIT, self.turn(resolver)).await;
+    }
+
     /// Until the program ends.
     pub(super) async fn watch(&self, policy: impl Fn() -> Arc<crate::desk::Active>, resolver: Resolver) {
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -121,32 +131,44 @@ impl Zones {
             });
             due.map(|known| (Arc::clone(&known.site), known.kind)).collect()
         };
+        let is_alone = due.len() < 2;
         let tests = stream::iter(due).map(|(site, kind)| async move {
             let examined = timeout(MAX_TEST, examine(&site, kind, resolver)).await;
             (site, kind, examined.unwrap_or(Some(Examined::Silent)))
         });
-        let tested: Vec<_> = tests.buffer_unordered(MAX_AT_ONCE).collect().await;
-        let mut watched = self.watched.lock();
-        let mut said = tested.iter().filter_map(|(_, _, examined)| *examined);
-        // Then it is not the zones that are gone.
-        let is_gone = tested.len() > 1 && said.clone().next().is_some();
-        let nobody_answers = is_gone && said.all(|examined| examined == Examined::Silent);
-        if nobody_answers {
-            tracing::warn!(zones = tested.len(), "no zone answered for its test entry: is there a resolver?");
-        }
-        for (site, kind, examined) in tested {
-            let is_same = |known: &&mut Watched| known.kind == kind && known.site.suffix() == site.suffix();
-            if let Some(known) = watched.iter_mut().find(is_same) {
-                known.tested(examined, nobody_answers);
+        let mut tests = pin!(tests.buffer_unordered(MAX_AT_ONCE));
+        let (mut unsaid, mut has_answer) = (Vec::new(), is_alone);
+        while let Some((site, kind, examined)) = tests.next().await {
+            if matches!(examined, None | Some(Examined::Silent)) {
+                unsaid.push((site, kind, examined));
+                continue;
             }
+            has_answer = true;
+            self.tested(&site, kind, examined, false);
         }
-        watched.iter_mut().for_each(|known| known.tell(now));
+        // Then it is not the zones that are gone.
+        let nobody_answers = !has_answer && unsaid.iter().any(|(_, _, examined)| examined.is_some());
+        if nobody_answers {
+            tracing::warn!(zones = unsaid.len(), "no zone answered for its test entry: is there a resolver?");
+        }
+        for (site, kind, examined) in unsaid {
+            self.tested(&site, kind, examined, nobody_answers);
+        }
+        self.watched.lock().iter_mut().for_each(|known| known.tell(now));
+    }
+
+    fn tested(&self, site: &Site, kind: Kind, examined: Option<Examined>, nobody_answers: bool) {
+        let is_same = |known: &&mut Watched| known.kind == kind && known.site.suffix() == site.suffix();
+        if let Some(known) = self.watched.lock().iter_mut().find(is_same) {
+            known.tested(examined, nobody_answers);
+        }
     }
 }
 
 impl Watched {
     fn new(site: Arc<Site>, kind: Kind) -> Self {
-        let (health, due) = (Arc::default(), Instant::now());
+        // It may have been in care before, for a policy that came into force late.
+        let (health, due) = (site.health().cloned().unwrap_or_default(), Instant::now());
         Self { site, kind, health, due, tested: None, was_silent: false, told: Default::default() }
     }
 
@@ -220,6 +242,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dns::Settings;
     use crate::dns::Zone;
     use crate::policy::Options;
     use crate::policy::load_texts;
@@ -348,6 +371,26 @@ mod tests {
             after(&zones, TEST_AGAIN_AFTER, WELL).await;
             assert_eq!(standings(&policy)[0].1, Standing::Fine, "{count} {dns}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_zone_is_tested_before_it_is_first_asked() {
+        let zones = Zones::new(Arc::new(Metrics::new(Timestamp::UNIX_EPOCH)));
+        let new = policy("one.example, wild.example");
+        zones.adopt(&new);
+        // The old policy is looked after meanwhile.
+        zones.adopt(&policy("one.example"));
+        zones.adopt(&new);
+        // Nobody answers for the one: it takes all of the time.
+        let nobody = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let server = nobody.local_addr().unwrap();
+        let silent = Resolver::live(Settings::new(vec![server], Duration::from_secs(10)));
+        let began = Instant::now();
+        zones.test_new(&silent).await;
+        assert_eq!(began.elapsed(), MAX_WAIT);
+        zones.test_new(&resolver("*.wild.example A 127.0.0.2\n2.0.0.127.one.example A 127.0.0.2\n")).await;
+        let found: Vec<_> = standings(&new).into_iter().map(|(_, standing)| standing).collect();
+        assert_eq!(found, [Standing::Fine, Standing::Wildcard]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -142,6 +142,11 @@ impl Site {
         let _ = self.health.set(Arc::clone(health));
     }
 
+    /// Where what it answers is counted.
+    pub fn health(&self) -> Option<&Arc<Health>> {
+        self.health.get()
+    }
+
     pub fn standing(&self) -> Standing {
         self.health.get().map_or(Standing::Fine, |health| health.standing())
     }
