@@ -287,6 +287,8 @@ impl<'a> Lookups<'a> {
 mod tests {
     use super::*;
     use crate::dns::Kind;
+    use crate::reputation::Health;
+    use crate::reputation::Outcome;
 
     #[test]
     fn what_one_message_was_about_is_forgotten_with_it() {
@@ -325,6 +327,23 @@ mod tests {
         assert_eq!(missed(&findings), 0);
         findings.end_transaction();
         assert_eq!(missed(&findings), 1);
+    }
+
+    #[test]
+    fn a_zone_is_told_that_nobody_waits_for_it_any_more() {
+        let site = Arc::new(Site::parse("bl.example").unwrap());
+        let health = Arc::new(Health::default());
+        site.adopt(&health);
+        let question = SiteQuestion { site, key: Name::parse("7.2.0.192").unwrap() };
+        let (found, silent) = (Lookup::Site(question.clone()), Lookup::Site(question));
+        let resolver = Resolver::default();
+        let lookups = Lookups::new(&resolver, &[], Findings::default());
+        lookups.give_up(vec![silent]);
+        assert_eq!(health.counted(Outcome::Unknown), 1);
+        // One that has answered at last.
+        lookups.add(found.clone(), Finding::Site(Says::NotListed));
+        lookups.give_up(vec![found]);
+        assert_eq!(health.counted(Outcome::Unknown), 1);
     }
 
     #[test]

@@ -482,6 +482,7 @@ mod tests {
 bad.test.dbl.example A 127.0.1.6
 test.dbl.example A 127.0.1.6
 worse.test.dbl.example A 127.0.1.4
+slow.test.dbl.example TIMEOUT
 8031e7765e14080c996e0442aa78434383b13c1e.ebl.example A 127.0.0.2
 here.test.keys.example A 127.0.0.2
 ";
@@ -660,6 +661,13 @@ here.test.keys.example A 127.0.0.2
                 "sender=<>\n\nFrom: a <a@good.test>, b@BAD.test\nFrom: c@bad.test\n\n",
                 Match,
                 "From `good.test`, `bad.test` has 6 points: bad names 6 (127.0.1.6)",
+            ),
+            // One of two may still be listed.
+            (
+                "dnsbl: {in: names, key: {header: From}}",
+                "sender=<>\n\nFrom: a <a@good.test>, b@slow.test\n\n",
+                Truth::Unknown,
+                "From `good.test`, `slow.test` has 0 points: bad names unknown (timeout)",
             ),
             (
                 "dnsbl: {in: names, key: {header: From}}",

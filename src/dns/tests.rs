@@ -453,3 +453,25 @@ async fn other_servers_are_asked_anew() {
     assert_eq!(resolver.ask(&question).await, found(&[1]));
     assert_eq!(other.asked("a.test"), 1);
 }
+
+#[tokio::test]
+async fn what_others_say_late_is_not_kept() {
+    let (server, other) = (Server::start().await, Server::start().await);
+    let resolver = server.resolver(PATIENT);
+    let question = question("a.test", Kind::A);
+    let mut asked = Box::pin(resolver.ask(&question));
+    assert!(asked.as_mut().now_or_never().is_none());
+    resolver.change(Settings::new(vec![other.address], PATIENT));
+    assert_eq!(asked.await, found(&[1]));
+    assert_eq!(resolver.known(&question), None);
+}
+
+#[tokio::test]
+async fn an_only_server_that_has_spoken_is_not_asked_again() {
+    let server = Server::start().await;
+    let resolver = server.resolver(PATIENT);
+    for name in ["servfail.test", "refused.test"] {
+        resolver.ask(&question(name, Kind::A)).await;
+        assert_eq!(server.asked(name), 1);
+    }
+}
