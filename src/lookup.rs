@@ -101,6 +101,11 @@ impl Findings {
         }
     }
 
+    /// At the end of a message there is more time than for its envelope.
+    pub fn try_again(&mut self) {
+        self.given_up.clear();
+    }
+
     /// Forgets what only one message was about, and what nobody would say: a session may
     /// last for hours. The rest is true of the next one as well, but must leave it room.
     pub fn end_transaction(&mut self) {
@@ -317,7 +322,7 @@ mod tests {
         let lookup = Lookup::Dns(Question::new(Name::parse("a.example").unwrap(), Kind::A));
         let lookups = Lookups::new(&resolver, &[], Findings::default());
         lookups.give_up(vec![lookup.clone()]);
-        let mut findings = lookups.into_findings();
+        let findings = lookups.into_findings();
         let missed = |findings: &Findings| {
             let lookups = Lookups::new(&resolver, &[], findings.clone());
             let (found, missed) = lookups.watch(|| lookups.find(lookup.clone(), || None));
@@ -325,8 +330,11 @@ mod tests {
             missed.len()
         };
         assert_eq!(missed(&findings), 0);
-        findings.end_transaction();
-        assert_eq!(missed(&findings), 1);
+        for forget in [Findings::try_again, Findings::end_transaction] {
+            let mut findings = findings.clone();
+            forget(&mut findings);
+            assert_eq!(missed(&findings), 1);
+        }
     }
 
     #[test]

@@ -354,7 +354,10 @@ impl Passes {
 /// Decides, charges, and remembers in `recall` what holds for later requests.
 pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Decided {
     let mut answers = Answers::default();
-    let findings = std::mem::take(&mut recall.findings);
+    let mut findings = std::mem::take(&mut recall.findings);
+    if ask.stage == Stage::Message {
+        findings.try_again();
+    }
     let mut once = Once::new(Lookups::new(store.resolver, ask.given, findings));
     once.listed = listing::listed(&ask, store).await;
     let mut until = None;
