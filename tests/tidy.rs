@@ -12,6 +12,7 @@
 
 use gatepost::config::Config;
 use gatepost::config::Local;
+use gatepost::config::Relay;
 use gatepost::engine::rehearse;
 use gatepost::policy::Loaded;
 use gatepost::policy::Options;
@@ -162,7 +163,7 @@ fn options() -> Options {
         networks: vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
         domains: vec!["example.com".into()],
         hostnames: vec!["mx.example.com".into()],
-        ..Local::default()
+        relays: vec![Relay { network: "192.0.2.250/32".parse().unwrap(), header: None }],
     };
     Options { local, generation: 1, ..Options::default() }
 }

@@ -12,7 +12,7 @@
 //!
 //! | word | the greeting |
 //! | --- | --- |
-//! | `ours` | is one of `local.hostnames` or `local.domains`, or the address that the client connected to; never from `local.networks`, where our own machines have such names |
+//! | `ours` | is one of `local.hostnames` or `local.domains`, or the address that the client connected to; never from `local.networks` or `local.relays`, where our own machines have such names |
 //! | `address` | is an address, in brackets as it should be or bare |
 //! | `bare_address` | is an address without brackets, which is no greeting (RFC 5321, 4.1.3) |
 //! | `foreign_address` | is an address, but not the client's |
@@ -86,6 +86,7 @@ struct Own {
     hostnames: Option<Arc<List>>,
     domains: Option<Arc<List>>,
     networks: Option<Arc<List>>,
+    relays: Option<Arc<List>>,
 }
 
 impl Check for Helo {
@@ -102,6 +103,7 @@ impl Check for Helo {
             hostnames: list("local.hostnames"),
             domains: list("local.domains"),
             networks: list("local.networks"),
+            relays: list("local.relays"),
         };
         Some(Self { words, own })
     }
@@ -175,7 +177,8 @@ impl Helo {
             list.as_ref().is_some_and(|list| list.contains(query))
         };
         let client = crate::values::query(cx.facts, Fact::ClientAddress);
-        if client.is_some_and(|client| has(&self.own.networks, &client)) {
+        let is_own = |client| has(&self.own.networks, client) || has(&self.own.relays, client);
+        if client.as_ref().is_some_and(is_own) {
             return false;
         }
         if let Some(ip) = greeting.address {
@@ -295,6 +298,7 @@ mod tests {
             check(&format!("helo: {word}"), &format!("{client} helo_name={name}"), expected);
         }
         check("helo: ours", "client_address=127.0.0.1 helo_name=mx.example.com", NoMatch);
+        check("helo: ours", "client_address=192.0.2.250 helo_name=mx.example.com", NoMatch);
         check("helo: no_dot", client, NoMatch);
     }
 
