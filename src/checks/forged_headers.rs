@@ -38,6 +38,7 @@ use crate::lists::List;
 use crate::lists::Query;
 use crate::lists::Subject;
 use crate::message::Header;
+use crate::message::comment;
 use crate::values::Loader;
 use crate::values::TextTest;
 use crate::yaml::Entry;
@@ -171,8 +172,8 @@ impl ForgedHeaders {
 /// 2.2): comments and blanks may stand before, and the name may be in quotes.
 fn is_in_name_of(value: &str, ours: &List) -> bool {
     let mut rest = value.trim_start();
-    while let Some(inner) = rest.strip_prefix('(') {
-        rest = behind_comment(inner).trim_start();
+    while rest.starts_with('(') {
+        rest = comment(rest).map_or("", |(_, behind)| behind.trim_start());
     }
     let name = match rest.strip_prefix('"') {
         Some(quoted) => unquoted(quoted),
@@ -204,24 +205,6 @@ fn unquoted(quoted: &str) -> String {
         name.push(c);
     }
     name
-}
-
-/// What follows the parenthesis that ends it; nothing if it never does.
-fn behind_comment(inner: &str) -> &str {
-    let (mut depth, mut escaped) = (1_usize, false);
-    for (at, c) in inner.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return inner.get(at + 1..).unwrap_or_default();
-        }
-    }
-    ""
 }
 
 #[cfg(test)]

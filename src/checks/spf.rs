@@ -49,6 +49,7 @@ use crate::auth::SpfQuestion;
 use crate::auth::SpfResult;
 use crate::facts::Fact;
 use crate::facts::Facts;
+use crate::facts::is_private;
 use crate::lists::List;
 use crate::near::did_you_mean;
 use crate::values::Loader;
@@ -294,21 +295,6 @@ fn question(facts: &Facts, identity: SpfIdentity, ip: IpAddr) -> SpfQuestion {
         SpfIdentity::MailFrom => text(Fact::Sender),
     };
     SpfQuestion { ip, identity, helo: text(Fact::HeloName), sender }
-}
-
-/// Addresses that mean another host in each network.
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            // RFC 6598: between a provider and its customers.
-            let is_shared = first == 100 && second & 0xc0 == 64;
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || is_shared
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local()
-        }
-    }
 }
 
 fn result(word: &str) -> Option<SpfResult> {

@@ -405,6 +405,24 @@ pub fn parse_ip(text: &str) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
+/// An address that means another host in each network: nobody outside knows anything of
+/// it, and asking would tell how we are made inside.
+pub fn is_private(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            // RFC 6598: between a provider and its customers.
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            let is_local = ip.is_private() || ip.is_loopback() || ip.is_link_local();
+            is_local || is_shared || first == 0 || ip.is_multicast()
+        }
+        IpAddr::V6(ip) => {
+            let is_local = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
+            is_local || ip.is_unspecified() || ip.is_multicast()
+        }
+    }
+}
+
 /// Four numbers without leading zeros, as nearly every address is: the parser of the
 /// standard library takes three times as long. None: it shall have a look.
 fn parse_dotted(text: &str) -> Option<Ipv4Addr> {

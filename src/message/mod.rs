@@ -22,6 +22,7 @@ pub use header::Header;
 pub use header::Headers;
 pub use part::Part;
 pub use received::From as ReceivedFrom;
+pub use received::comment;
 pub use received::declared_address;
 pub use received::received_from;
 pub use signed::ARC_SIGNATURE;

@@ -48,8 +48,9 @@ pub fn received_from(value: &str) -> From {
     }
 }
 
-/// The next comment, if one stands before anything else, and what follows.
-fn comment(text: &str) -> Option<(&str, &str)> {
+/// The next comment, if one stands before anything else, and what follows. None also
+/// where it never ends.
+pub fn comment(text: &str) -> Option<(&str, &str)> {
     let inner = text.trim_start().strip_prefix('(')?;
     let mut depth = 1_usize;
     let mut escaped = false;

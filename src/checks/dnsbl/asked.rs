@@ -10,13 +10,13 @@ use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Kind as FactKind;
 use crate::facts::UNKNOWN_NAME;
+use crate::facts::is_private;
 use crate::lists::List;
 use crate::lists::Query;
 use crate::names::split_address;
 use crate::reputation::Kind;
 use crate::values::Loader;
 use crate::yaml::Node;
-use std::net::IpAddr;
 
 /// Domains of one header field that are asked about; a From has one.
 const MAX_DOMAINS: usize = 5;
@@ -178,29 +178,4 @@ fn domains_in(facts: &Facts, name: &str) -> Vec<String> {
         }
     }
     domains
-}
-
-/// Addresses that mean nothing to anybody else, so that zones know nothing of them and
-/// asking tells how we are made inside.
-fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, ..] = ip.octets();
-            // RFC 6598: behind a provider's NAT.
-            let is_shared = a == 100 && (64..128).contains(&b);
-            ip.is_private()
-                || ip.is_loopback()
-                || ip.is_link_local()
-                || ip.is_multicast()
-                || a == 0
-                || is_shared
-        }
-        IpAddr::V6(ip) => {
-            ip.is_loopback()
-                || ip.is_unspecified()
-                || ip.is_unique_local()
-                || ip.is_unicast_link_local()
-                || ip.is_multicast()
-        }
-    }
 }
