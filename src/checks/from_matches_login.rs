@@ -12,7 +12,7 @@
 //! - `of` (default: `[envelope, from]`): which of `envelope`, `from`, `sender` and
 //!   `reply_to` must be the login's.
 //! - `aliases`: a list `of: address, to: names` that says who else may use an address:
-//!   Postfix's smtpd_sender_login_maps as it is.
+//!   Postfix's smtpd_sender_login_maps as it is. With the value `none` all may use it.
 //!
 //! Case never counts, nor a mailbox's `+extension`. A login without a domain stands for
 //! the mailbox of that name in each of `local.domains`. The null sender and a field that
@@ -270,6 +270,8 @@ mod tests {
             ("Eve@example.com", "Sales+x@example.com", Match),
             ("mallory@example.com", "sales@example.com", NoMatch),
             ("eve@example.com", "anybody@example.org", Match),
+            ("mallory@example.com", "office@example.com", Match),
+            ("mallory@example.com", "boss@example.com", NoMatch),
         ] {
             let given = format!("sasl_username={login} sender={sender}");
             check("from_matches_login: {of: envelope, aliases: send-as}", &given, expected);

@@ -82,6 +82,7 @@ fn ours() -> Registry {
     let entries = vec![
         alias("sales@example.com", &["ann@example.com", "eve@example.com"]),
         alias("example.org", &["eve@example.com"]),
+        alias("office@example.com", &["none"]),
     ];
     let spec = Spec { to: Some(To::Names), entries, ..Spec::new("send-as", Kind::Address, source) };
     lists.add(Arc::new(List::build(spec).expect("a list")));
