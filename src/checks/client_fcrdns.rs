@@ -128,7 +128,7 @@ impl Check for ClientFcrdns {
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
-        let found = found(cx);
+        let found = self.found(cx);
         match (&found, found.word()) {
             (Found::Verified(name, _), Some(word)) if self.words.contains(&word) => {
                 self.fits(name, cx).into()
@@ -140,7 +140,7 @@ impl Check for ClientFcrdns {
     }
 
     fn because(&self, cx: &Context<'_>) -> String {
-        match found(cx) {
+        match self.found(cx) {
             Found::NoName => "the client's address points to no name".into(),
             Found::TempError => "the DNS would not say which names the client has".into(),
             Found::Unknown => "the names of the client are not known".into(),
@@ -154,7 +154,7 @@ impl Check for ClientFcrdns {
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
-        let name = match found(cx) {
+        let name = match self.found(cx) {
             Found::Verified(name, _) => name.into_owned(),
             _ => UNKNOWN_NAME.into(),
         };
@@ -163,6 +163,10 @@ impl Check for ClientFcrdns {
 }
 
 impl ClientFcrdns {
+    fn found<'a>(&self, cx: &Context<'a>) -> Found<'a> {
+        found(cx, &|name| self.fits(name, cx))
+    }
+
     fn fits(&self, name: &str, cx: &Context<'_>) -> bool {
         let query = Query { text: name, folded: name, ip: None };
         self.name.as_ref().is_none_or(|test| test.matches(Some(&query), cx.facts))
@@ -174,7 +178,7 @@ impl ClientFcrdns {
     }
 }
 
-fn found<'a>(cx: &Context<'a>) -> Found<'a> {
+fn found<'a>(cx: &Context<'a>, fits: &dyn Fn(&str) -> bool) -> Found<'a> {
     let known = |fact| cx.facts.folded(fact).filter(|name: &&str| *name != UNKNOWN_NAME);
     if let Some(given) = cx.given("client_fcrdns") {
         return match given.first().map(String::as_str) {
@@ -192,12 +196,13 @@ fn found<'a>(cx: &Context<'a>) -> Found<'a> {
         return Found::Verified(name.into(), "Postfix");
     }
     match cx.facts.ip(Fact::ClientAddress) {
-        Some(ip) => looked_up(ip, cx),
+        Some(ip) => looked_up(ip, cx, fits),
         None => Found::Unknown,
     }
 }
 
-fn looked_up<'a>(ip: IpAddr, cx: &Context<'_>) -> Found<'a> {
+/// Of several verified names one that fits: the DNS tells them in any order.
+fn looked_up<'a>(ip: IpAddr, cx: &Context<'_>, fits: &dyn Fn(&str) -> bool) -> Found<'a> {
     let Some(pointer) = Name::of_pointer(ip) else {
         return Found::Unknown;
     };
@@ -215,12 +220,15 @@ fn looked_up<'a>(ip: IpAddr, cx: &Context<'_>) -> Found<'a> {
     let ask = |name: &Name| cx.dns(&Question::new(name.clone(), Kind::of_address(ip)));
     let asked: Vec<_> = names.take(MAX_NAMES).map(|name| (name, ask(name))).collect();
     let is_client = |answer: &Answer| answer.records().iter().any(|record| record.ip() == Some(ip));
-    let verified = asked.iter().find(|(_, answer)| answer.as_ref().is_some_and(is_client));
-    if let Some((name, _)) = verified {
-        return Found::Verified(name.to_string().into(), "the DNS");
-    }
-    if asked.iter().any(|(_, answer)| answer.is_none()) {
+    let verified = asked.iter().filter(|(_, answer)| answer.as_ref().is_some_and(is_client));
+    let mut verified = verified.map(|(name, _)| name.as_str());
+    let first = verified.clone().next();
+    let fitting = verified.find(|name| fits(name));
+    if fitting.is_none() && asked.iter().any(|(_, answer)| answer.is_none()) {
         return Found::Unknown;
+    }
+    if let Some(name) = fitting.or(first) {
+        return Found::Verified(name.to_owned().into(), "the DNS");
     }
     match asked.iter().flat_map(|(_, answer)| answer).all(Answer::is_known) {
         true => Found::Unverified,
@@ -242,7 +250,9 @@ mod tests {
         2.100.51.198.in-addr.arpa PTR other.example\n\
         3.100.51.198.in-addr.arpa SERVFAIL\n\
         4.100.51.198.in-addr.arpa PTR bad.example\n4.100.51.198.in-addr.arpa PTR other.example\nbad.example TIMEOUT\n\
-        6.100.51.198.in-addr.arpa PTR none.example";
+        6.100.51.198.in-addr.arpa PTR none.example\n\
+        8.100.51.198.in-addr.arpa PTR web.else.example\n8.100.51.198.in-addr.arpa PTR mail-8.out.example\n\
+        web.else.example A 198.51.100.8\nmail-8.out.example A 198.51.100.8";
 
     #[test]
     fn a_name_is_verified_in_both_directions() {
@@ -268,6 +278,9 @@ mod tests {
                 Match,
             ),
             ("{name: .else.example}", "client_address=198.51.100.1 client_name=unknown", NoMatch),
+            ("{name: mail-*.out.example}", "client_address=198.51.100.8 client_name=unknown", Match),
+            ("{name: .else.example}", "client_address=198.51.100.8 client_name=unknown", Match),
+            ("{name: other.example}", "client_address=198.51.100.8 client_name=unknown", NoMatch),
             (
                 "{is: verified, name: .out.example}",
                 "client_address=198.51.100.3 client_name=unknown",
