@@ -250,8 +250,11 @@ mod tests {
             check(&format!("forged_headers: {value}"), &given("198.51.100.7"), expected);
             check(&format!("forged_headers: {value}"), &given("127.0.0.1"), NoMatch);
         }
-        let local = "client_address=198.51.100.7 direction=local\n\nX-Spam-Status: No\n\nx";
-        check("forged_headers: true", local, NoMatch);
+        for (direction, expected) in [("local", NoMatch), ("bounce", NoMatch), ("outbound", Match)] {
+            let given =
+                format!("client_address=198.51.100.7 direction={direction}\n\nX-Spam-Status: No\n\nx");
+            check("forged_headers: true", &given, expected);
+        }
     }
 
     #[test]
