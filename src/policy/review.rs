@@ -17,6 +17,7 @@ use crate::facts::Scope;
 use crate::facts::Stage;
 use crate::facts::TagId;
 use crate::lists::Verb;
+use crate::near::did_you_mean;
 use crate::policy::action::Action;
 use crate::yaml::Place;
 use std::collections::HashMap;
@@ -122,7 +123,13 @@ fn place(
         for (setters, tag) in setters.into_iter().chain(tags) {
             let above: Vec<_> = setters.iter().copied().filter(|setter| *setter < index).collect();
             if above.is_empty() {
-                review.mistakes.push(nobody_above(index, place, setters, tag, rules, tag_names));
+                let remark = nobody_above(index, place, setters, tag, rules, tag_names);
+                // A policy may be written for marks that a site's own rules make.
+                let found = match tag.is_some() && setters.is_empty() {
+                    true => &mut review.warnings,
+                    false => &mut review.mistakes,
+                };
+                found.push(remark);
             }
             for setter in above {
                 let placed = review.placed.get(setter).copied().unwrap_or_default();
@@ -204,7 +211,10 @@ fn nobody_above(
     let message = match tag {
         None if later.is_empty() => format!("`{asker}` asks the score, but no rule adds to it"),
         None => format!("`{asker}` asks the score before {later} adds to it"),
-        Some(tag) if later.is_empty() => format!("no rule sets tag `{tag}`"),
+        Some(tag) if later.is_empty() => {
+            let others = tag_names.iter().map(String::as_str).filter(|other| *other != tag);
+            format!("no rule sets tag `{tag}`, so nothing ever has it{}", did_you_mean(tag, others))
+        }
         Some(tag) => format!("tag `{tag}` is only set by later rules ({later})"),
     };
     Remark { is_about_others: true, ..Remark::new(index, place, message) }
