@@ -3,12 +3,12 @@
 
 #![no_main]
 
+use gatepost::auth::AuthenticationResults;
+use gatepost::auth::Sender;
 use gatepost::auth::author;
 use gatepost::auth::evaluate_dmarc;
 use gatepost::auth::verify_arc;
 use gatepost::auth::verify_dkim;
-use gatepost::auth::AuthenticationResults;
-use gatepost::auth::Sender;
 use gatepost::dns::Answer;
 use gatepost::dns::Record;
 use gatepost::dns::Resolver;
@@ -24,7 +24,8 @@ static RUNTIME: LazyLock<Runtime> =
 fuzz_target!(|bytes: &[u8]| {
     let split = bytes.windows(2).position(|pair| pair == b"\n\n").unwrap_or(0);
     let (record, rest) = bytes.split_at(split);
-    let text: String = String::from_utf8_lossy(record).chars().filter(|c| !c.is_control() && *c != '"').collect();
+    let text: String =
+        String::from_utf8_lossy(record).chars().filter(|c| !c.is_control() && *c != '"').collect();
     let zone = Zone::parse(&format!("*.test TXT \"{}\"", text.replace('\\', ""))).unwrap_or_default();
     let resolver = Resolver::of_zone(zone);
     let message = Message::from_eml(rest.strip_prefix(b"\n\n").unwrap_or(rest));

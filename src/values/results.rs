@@ -2,7 +2,7 @@
 //! `any`.
 
 use super::Loader;
-use super::words::word;
+use super::words::some_words;
 use crate::yaml::Node;
 
 /// What most checks say of a failing DNS.
@@ -32,9 +32,7 @@ impl ResultTest {
             Some("present") => return Some(Self::Present),
             _ => {}
         }
-        let items = cx.some_items(node, name)?;
-        let found: Vec<_> = items.iter().map(|item| word(item, name, words, cx)).collect();
-        found.into_iter().collect::<Option<Vec<_>>>().map(Self::OneOf)
+        some_words(node, name, words, cx).map(Self::OneOf)
     }
 
     /// None: a temporary failure that was not asked for by its name.

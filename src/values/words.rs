@@ -35,9 +35,7 @@ impl WordTest {
                 is
             }
         };
-        let items = cx.some_items(node, name)?;
-        let found: Vec<_> = items.iter().map(|item| word(item, name, words, cx)).collect();
-        found.into_iter().collect::<Option<Vec<_>>>().map(Self::OneOf)
+        some_words(node, name, words, cx).map(Self::OneOf)
     }
 
     /// `value` in lower case; None when it is not known.
@@ -50,7 +48,19 @@ impl WordTest {
     }
 }
 
-pub(super) fn word(
+/// All of one or several words; each that is none of them is told.
+pub(super) fn some_words(
+    node: &Node,
+    name: &str,
+    words: &'static [&'static str],
+    cx: &mut Loader<'_>,
+) -> Option<Vec<&'static str>> {
+    let items = cx.some_items(node, name)?;
+    let found: Vec<_> = items.iter().map(|item| word(item, name, words, cx)).collect();
+    found.into_iter().collect()
+}
+
+fn word(
     node: &Node,
     name: &str,
     words: &'static [&'static str],
