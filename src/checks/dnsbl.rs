@@ -21,8 +21,9 @@
 //! log with what to do. A zone that fails its test (RFC 5782: 127.0.0.2 must be listed,
 //! 127.0.0.1 must not) is not asked, and counts nothing, until it passes again.
 //!
-//! A text may say `{zones}`, those whose points are of the sum's sign, and `{points}`, the
-//! sum. A key in a zone's name is in neither.
+//! A text may say `{zones}`, those whose points are of the sum's sign, `{points}`, the
+//! sum, and `{zone_points}`, what each of them has to do with it, such as
+//! `zen.spamhaus.org 8, list.dnswl.org -2`. A key in a zone's name is in none of them.
 //!
 //! # Example
 //! ```yaml
@@ -154,7 +155,7 @@ impl Check for Dnsbl {
     }
 
     fn variables(&self) -> Vec<String> {
-        ["zones", "points"].map(str::to_owned).into()
+        ["zones", "points", "zone_points"].map(str::to_owned).into()
     }
 
     fn bind(&self, cx: &Context<'_>, bindings: &mut Bindings) {
@@ -167,6 +168,8 @@ impl Check for Dnsbl {
         let Ok(tally) = tally else {
             return;
         };
+        let parts = weighed.iter().filter(|(_, points)| *points != 0.0);
+        let parts: Vec<_> = parts.map(|(name, points)| format!("{name} {}", show_score(*points))).collect();
         let mut zones: Vec<String> = Vec::new();
         for (name, _) in weighed.into_iter().filter(|(_, points)| (*points < 0.0) == (tally.sum < 0.0)) {
             if !zones.contains(&name) {
@@ -175,6 +178,7 @@ impl Check for Dnsbl {
         }
         bindings.push(("zones".into(), zones.join(", ")));
         bindings.push(("points".into(), show_score(tally.sum)));
+        bindings.push(("zone_points".into(), parts.join(", ")));
     }
 }
 
@@ -499,6 +503,14 @@ here.test.keys.example A 127.0.0.2
         let cx = Context { lookups: Some(&lookups), ..Context::new(&facts, &known, check.needs().stage) };
         let mut bindings = Vec::new();
         check.bind(&cx, &mut bindings);
+        if let Some((_, parts)) = bindings.pop() {
+            // They are the sum's parts, without those that count nothing.
+            let points = parts.split(", ").filter_map(|part| part.rsplit_once(' ')?.1.parse::<f64>().ok());
+            let points: Vec<f64> = points.collect();
+            let sum = bindings.last().map(|(_, sum)| sum.parse::<f64>().unwrap());
+            assert_eq!(Some(points.iter().sum()), sum, "{yaml} {given}: {parts}");
+            assert!(!points.contains(&0.0), "{yaml} {given}: {parts}");
+        }
         let bound: Vec<_> = bindings.into_iter().map(|(_, value)| value).collect();
         (check.evaluate(&cx), check.because(&cx), bound.join(" | "))
     }
