@@ -4,6 +4,7 @@
 mod remembering;
 
 use super::*;
+use crate::dns::Zone;
 use crate::facts::Fact;
 use crate::message::Message;
 use crate::policy::Options;
@@ -563,5 +564,27 @@ rules:
             let used = bench.state.peek(&[question], bench.now).await[0].unwrap().used;
             assert_eq!(used, expected, "{charge}: {key}");
         }
+    }
+}
+
+#[tokio::test]
+async fn what_the_dns_did_not_say_of_a_client_is_asked_again_for_its_next_mail() {
+    let rules = "rules: [{name: listed, when: {dnsbl: [bl.example]}, then: reject}]";
+    let zone = |says: &str| Resolver::of_zone(Zone::parse(&format!("7.2.0.203.bl.example {says}")).unwrap());
+    let mail = "client_address=203.0.2.7 sender=a@b.test recipient=c@example.com";
+    for (first, then, expected) in [
+        ("TIMEOUT", "A 127.0.0.2", ["accept", "accept", "reject"]),
+        ("SERVFAIL", "A 127.0.0.2", ["accept", "accept", "reject"]),
+        // What it has said holds for the connection.
+        ("A 127.0.0.2", "TIMEOUT", ["reject", "reject", "reject"]),
+    ] {
+        let mut bench = Bench::new(rules);
+        bench.resolver = zone(first);
+        let mut said = vec![bench.rcpt(mail).await.0];
+        bench.resolver = zone(then);
+        said.push(bench.rcpt(mail).await.0);
+        bench.recall.end_transaction();
+        said.push(bench.rcpt(mail).await.0);
+        assert_eq!(said, expected, "{first}, {then}");
     }
 }

@@ -251,7 +251,9 @@ impl Turn<'_> {
         if self.ask.trace {
             self.trace(walk, guard, truth, answers);
         }
-        if self.before.is_none() && !self.rule.is_asked_each_time() {
+        // What the DNS did not say now it may say to the next mail.
+        let lasts = truth != Truth::Unknown || !self.rule.asks_world;
+        if self.before.is_none() && !self.rule.is_asked_each_time() && lasts {
             walk.remember(self.rule, self.index, truth);
         }
         let truth = truth.min(guard);
