@@ -431,12 +431,13 @@ async fn what_is_known_can_be_asked_anew() {
     let server = Server::start().await;
     let resolver = server.resolver(PATIENT);
     let question = question("a.test", Kind::A);
-    for expected in [1, 1] {
-        resolver.ask(&question).await;
-        assert_eq!(server.asked("a.test"), expected);
-    }
+    resolver.ask(&question).await;
+    // A question that waits on a busy machine is sent twice.
+    let packets = server.asked("a.test");
+    resolver.ask(&question).await;
+    assert_eq!(server.asked("a.test"), packets);
     assert_eq!(resolver.ask_anew(&question).await, found(&[1]));
-    assert_eq!(server.asked("a.test"), 2);
+    assert!(server.asked("a.test") > packets);
 }
 
 #[tokio::test]
