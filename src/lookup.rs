@@ -197,13 +197,16 @@ impl<'a> Lookups<'a> {
 
     /// What a zone says of a key; None as above.
     pub fn site(&self, site: &Arc<Site>, key: &Name) -> Option<Says> {
-        let known = self.found.borrow().site(site, key);
-        if known.is_some() {
-            return known;
-        }
-        let question = SiteQuestion { site: Arc::clone(site), key: key.clone() };
-        let at_once = question.known(self.resolver).map(Finding::Site);
-        match self.find(Lookup::Site(question), || at_once)? {
+        let known = self.found.borrow().site(site, key).map(Finding::Site);
+        let finding = match known {
+            Some(finding) => self.told(finding),
+            None => {
+                let question = SiteQuestion { site: Arc::clone(site), key: key.clone() };
+                let at_once = question.known(self.resolver).map(Finding::Site);
+                self.first(Lookup::Site(question), at_once)?
+            }
+        };
+        match finding {
             Finding::Site(says) => Some(says),
             _ => None,
         }
@@ -211,12 +214,18 @@ impl<'a> Lookups<'a> {
 
     /// What is known of it, or can be known at once; else it is missed.
     fn find(&self, lookup: Lookup, at_once: impl FnOnce() -> Option<Finding>) -> Option<Finding> {
-        if let Some(finding) = self.found.borrow().get(&lookup) {
-            return Some(self.told(finding));
+        let known = self.found.borrow().get(&lookup).cloned();
+        match known {
+            Some(finding) => Some(self.told(finding)),
+            None => self.first(lookup, at_once()),
         }
-        if let Some(finding) = at_once() {
+    }
+
+    /// The same for what has not been found out before.
+    fn first(&self, lookup: Lookup, at_once: Option<Finding>) -> Option<Finding> {
+        if let Some(finding) = at_once {
             self.found.borrow_mut().add(lookup, finding.clone());
-            return Some(self.told(&finding));
+            return Some(self.told(finding));
         }
         self.lacked.set(true);
         if !self.is_over.get() && !self.found.borrow().given_up.contains(&lookup) {
@@ -225,11 +234,11 @@ impl<'a> Lookups<'a> {
         None
     }
 
-    fn told(&self, finding: &Finding) -> Finding {
+    fn told(&self, finding: Finding) -> Finding {
         if !finding.is_known() {
             self.lacked.set(true);
         }
-        finding.clone()
+        finding
     }
 
     /// Whether this is so, and something was lacking for it.
@@ -292,6 +301,7 @@ impl<'a> Lookups<'a> {
 mod tests {
     use super::*;
     use crate::dns::Kind;
+    use crate::dns::Zone;
     use crate::reputation::Health;
     use crate::reputation::Outcome;
 
@@ -334,6 +344,20 @@ mod tests {
             let mut findings = findings.clone();
             forget(&mut findings);
             assert_eq!(missed(&findings), 1);
+        }
+    }
+
+    #[test]
+    fn what_a_zone_does_not_say_is_lacking_each_time_it_is_asked() {
+        let site = Arc::new(Site::parse("bl.example").unwrap());
+        let key = Name::parse("7.2.0.192").unwrap();
+        for (says, lacks) in [("SERVFAIL", true), ("A 127.0.0.2", false)] {
+            let zone = Zone::parse(&format!("7.2.0.192.bl.example {says}")).unwrap();
+            let resolver = Resolver::of_zone(zone);
+            let lookups = Lookups::new(&resolver, &[], Findings::default());
+            for _ in 0..2 {
+                assert_eq!(lookups.lacks(|| lookups.site(&site, &key).is_some()), lacks, "{says}");
+            }
         }
     }
 
