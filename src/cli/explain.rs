@@ -222,17 +222,8 @@ async fn explain(
 }
 
 fn ask<'a>(policy: &'a Policy, facts: &'a Facts, stage: Stage) -> Ask<'a> {
-    Ask {
-        policy,
-        facts,
-        stage,
-        decides_envelope: stage < Stage::Message,
-        id: "explain",
-        impossible: &[],
-        given: &[],
-        only: None,
-        trace: true,
-    }
+    let decides_envelope = stage < Stage::Message;
+    Ask { decides_envelope, id: "explain", trace: true, ..Ask::new(policy, facts, stage) }
 }
 
 /// All there is to tell, in the order in which it happened.

@@ -271,17 +271,8 @@ impl Desk {
             Stage::Message => self.deadlines.message,
             _ => self.deadlines.envelope,
         };
-        let ask = Ask {
-            policy: &asked.active.policy,
-            facts: asked.facts,
-            stage: asked.stage,
-            decides_envelope: asked.decides_envelope,
-            id: asked.id,
-            impossible: &[],
-            given: &[],
-            only: None,
-            trace: false,
-        };
+        let Inquiry { active, facts, stage, decides_envelope, id } = asked;
+        let ask = Ask { decides_envelope, id, ..Ask::new(&active.policy, facts, stage) };
         let store = Store { deadline, ..self.store() };
         let decided = engine::decide(ask, recall, store).await;
         for hit in &decided.hits {

@@ -79,17 +79,8 @@ impl Event<'_> {
     }
 
     fn ask(&self) -> Ask<'_> {
-        Ask {
-            policy: self.policy,
-            facts: self.facts,
-            stage: self.stage,
-            decides_envelope: true,
-            id: "",
-            impossible: &[],
-            given: self.given,
-            only: self.only,
-            trace: false,
-        }
+        let (given, only) = (self.given, self.only);
+        Ask { given, only, ..Ask::new(self.policy, self.facts, self.stage) }
     }
 }
 

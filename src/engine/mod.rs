@@ -94,6 +94,14 @@ pub struct Ask<'a> {
     pub trace: bool,
 }
 
+impl<'a> Ask<'a> {
+    /// As mail is decided, up to DATA: nothing is given or left out, and nobody looks on.
+    pub fn new(policy: &'a Policy, facts: &'a Facts, stage: Stage) -> Self {
+        let (decides_envelope, id, only, trace) = (true, "", None, false);
+        Self { policy, facts, stage, decides_envelope, id, impossible: &[], given: &[], only, trace }
+    }
+}
+
 /// What was found out about one thing (a connection, a message) in each world.
 #[derive(Clone, Debug, Default)]
 pub struct Found {

@@ -36,17 +36,7 @@ impl Bench {
 
     async fn ask(&mut self, stage: Stage, facts: &str, decides_envelope: bool) -> Decided {
         let facts = facts_of(stage, facts);
-        let ask = Ask {
-            policy: &self.policy,
-            facts: &facts,
-            stage,
-            decides_envelope,
-            id: "",
-            impossible: &[],
-            given: &[],
-            only: None,
-            trace: false,
-        };
+        let ask = Ask { decides_envelope, ..Ask::new(&self.policy, &facts, stage) };
         let mut recall = std::mem::take(&mut self.recall);
         let decided = decide(ask, &mut recall, self.store()).await;
         self.recall = recall;

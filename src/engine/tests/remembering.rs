@@ -196,17 +196,7 @@ async fn explain_remembers_nothing() {
 "
     ));
     let facts = facts_of(Stage::Rcpt, &from(1));
-    let ask = Ask {
-        policy: &bench.policy,
-        facts: &facts,
-        stage: Stage::Rcpt,
-        decides_envelope: true,
-        id: "",
-        impossible: &[],
-        given: &[],
-        only: None,
-        trace: true,
-    };
+    let ask = Ask { trace: true, ..Ask::new(&bench.policy, &facts, Stage::Rcpt) };
     let store = Store { charges: false, ..bench.store() };
     let decided = decide(ask, &mut Recall::default(), store).await;
     assert_eq!((decided.verdict.word(), decided.shown.len()), ("defer_if_permit", 1));
@@ -223,17 +213,7 @@ async fn sessions_at_once_show_no_more_than_allowed() {
         let bench = &bench;
         async move {
             let facts = facts_of(Stage::Rcpt, &from(number));
-            let ask = Ask {
-                policy: &bench.policy,
-                facts: &facts,
-                stage: Stage::Rcpt,
-                decides_envelope: true,
-                id: "",
-                impossible: &[],
-                given: &[],
-                only: None,
-                trace: false,
-            };
+            let ask = Ask::new(&bench.policy, &facts, Stage::Rcpt);
             let mut recall = Recall::default();
             !decide(ask, &mut recall, bench.store()).await.verdict.refuses()
         }
@@ -247,17 +227,7 @@ async fn sessions_at_once_show_no_more_than_allowed() {
     let before = bench.state.recall(&[&asked], bench.now).await[0];
     assert!(accepted(2).await && accepted(3).await);
     let policy = &bench.policy;
-    let ask = Ask {
-        policy,
-        facts: &facts,
-        stage: Stage::Rcpt,
-        decides_envelope: true,
-        id: "",
-        impossible: &[],
-        given: &[],
-        only: None,
-        trace: false,
-    };
+    let ask = Ask::new(policy, &facts, Stage::Rcpt);
     let mut answers = Answers { recalled: vec![(0, asked, Some(before))], ..Answers::default() };
     let walk = Walk { passed: vec![0], ..Walk::default() };
     assert!(!memory::learn(&ask, &walk, None, &mut answers, bench.store()).await);
