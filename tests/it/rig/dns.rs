@@ -2,7 +2,9 @@
 //! unbound(8), which asks it, and nobody.
 
 use super::port;
+use super::program::start;
 use super::until;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -10,8 +12,6 @@ use std::net::TcpStream;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use tempfile::TempDir;
 
 const NSD: &str = "/usr/sbin/nsd";
@@ -87,14 +87,8 @@ impl NameServer {
     fn run(program: &str, words: &[&str], config: &str, port: u16, dir: TempDir) -> Self {
         let file = dir.path().join("conf");
         fs::write(&file, config).unwrap();
-        let child = Command::new(program)
-            .args(words)
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.path().join("err")).unwrap())
-            .spawn()
-            .unwrap();
+        let words = words.iter().map(OsStr::new).chain([file.as_os_str()]);
+        let child = start(program, words, &dir.path().join("err"));
         let mut server = Self { port, child, _dir: dir };
         until(program, || {
             let path = server._dir.path();

@@ -2,8 +2,10 @@
 //! processes the test has started are ever signalled.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
@@ -32,6 +34,21 @@ pub(crate) fn try_run<S: AsRef<OsStr>>(
     // A program that does not read its input closes the pipe: not our concern.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     child.wait_with_output().unwrap()
+}
+
+/// Starts it in the background; what it complains of goes to a file.
+pub(crate) fn start<S: AsRef<OsStr>>(
+    program: &str,
+    args: impl IntoIterator<Item = S>,
+    complaints: &Path,
+) -> Child {
+    Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(complaints).unwrap())
+        .spawn()
+        .unwrap_or_else(|error| panic!("can't start {program}: {error}"))
 }
 
 /// Both streams, as a person would have seen them.

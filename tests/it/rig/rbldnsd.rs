@@ -2,6 +2,7 @@
 //! that list nobody, and that answer with errors.
 
 use super::port;
+use super::program::start;
 use super::until;
 use std::fs;
 use std::io::Write as _;
@@ -9,8 +10,6 @@ use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Child;
-use std::process::Command;
-use std::process::Stdio;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -50,13 +49,7 @@ impl Rbldnsd {
             write(&dir, zone, data);
             words.push(format!("{zone}:{kind}:{zone}"));
         }
-        let child = Command::new(RBLDNSD)
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.path().join("err")).unwrap())
-            .spawn()
-            .unwrap();
+        let child = start(RBLDNSD, words, &dir.path().join("err"));
         let mut server = Self { port, child, _dir: dir };
         until(RBLDNSD, || {
             let said = fs::read_to_string(server._dir.path().join("err")).unwrap_or_default();
