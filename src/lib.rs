@@ -8,6 +8,7 @@ pub mod auth;
 pub mod checks;
 pub mod cli;
 pub mod config;
+pub mod content;
 pub mod decision;
 pub mod desk;
 pub mod dns;

@@ -43,7 +43,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("state", &["quantity"]),
     ("config", &["near", "quantity", "yaml"]),
     ("geoip", &["config", "yaml"]),
-    ("message", &["names"]),
+    ("content", &[]),
+    ("message", &["content", "names"]),
     ("auth", &["dns", "message", "names"]),
     ("lookup", &["auth", "dns", "reputation"]),
     ("lists", &["names", "near", "quantity", "reputation", "state", "yaml"]),
@@ -53,6 +54,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "checks",
         &[
             "auth",
+            "content",
             "dns",
             "facts",
             "lists",
@@ -72,6 +74,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "checks",
             "config",
+            "content",
             "dns",
             "facts",
             "geoip",
@@ -89,8 +92,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "engine",
         &[
-            "auth", "checks", "config", "dns", "facts", "lists", "lookup", "message", "policy", "reply",
-            "state", "values", "verdict", "yaml",
+            "auth", "checks", "config", "content", "dns", "facts", "lists", "lookup", "message", "policy",
+            "reply", "state", "values", "verdict", "yaml",
         ],
     ),
     ("journal", &["config"]),
@@ -99,8 +102,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "desk",
         &[
-            "checks", "config", "decision", "dns", "engine", "facts", "journal", "lists", "message",
-            "metrics", "names", "policy", "reply", "state", "values", "verdict", "yaml",
+            "checks", "config", "content", "decision", "dns", "engine", "facts", "journal", "lists",
+            "message", "metrics", "names", "policy", "reply", "state", "values", "verdict", "yaml",
         ],
     ),
     ("wire", &["facts", "names", "reply"]),
@@ -110,6 +113,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "checks",
             "config",
+            "content",
             "decision",
             "desk",
             "dns",

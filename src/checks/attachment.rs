@@ -30,13 +30,12 @@ use super::Needs;
 use super::Truth;
 use crate::facts::Fact;
 use crate::facts::Facts;
-use crate::facts::Scope;
-use crate::facts::Stage;
 use crate::lists::Hit;
 use crate::lists::List;
 use crate::lists::Query;
 use crate::lists::Subject;
 use crate::lists::To;
+use crate::message::Wants;
 use crate::values::Loader;
 use crate::values::TextTest;
 use crate::values::Way;
@@ -79,7 +78,7 @@ impl Check for Attachment {
     }
 
     fn needs(&self) -> Needs {
-        Needs { stage: Stage::Message, scope: Scope::Message, header: true, body: true }
+        Needs::of_message(Wants { parts: true, ..Wants::NOTHING })
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {

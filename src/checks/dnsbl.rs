@@ -43,11 +43,10 @@ use super::Truth;
 use super::score::show_score;
 use crate::dns::Name;
 use crate::facts::Fact;
-use crate::facts::Scope;
-use crate::facts::Stage;
 use crate::lists::Kind as ListKind;
 use crate::lists::List;
 use crate::lists::add_site;
+use crate::message::Wants;
 use crate::reputation::Kind;
 use crate::reputation::Says;
 use crate::reputation::Site;
@@ -127,9 +126,7 @@ impl Check for Dnsbl {
     fn needs(&self) -> Needs {
         match &self.key {
             Key::Fact(fact) => Needs::of(*fact),
-            Key::Header(_) => {
-                Needs { stage: Stage::Message, scope: Scope::Message, header: true, body: false }
-            }
+            Key::Header(_) => Needs::of_message(Wants::NOTHING),
         }
     }
 
@@ -415,6 +412,7 @@ mod tests {
     use crate::dns::Resolver;
     use crate::dns::Zone;
     use crate::facts::Known;
+    use crate::facts::Stage;
     use crate::lists::Given;
     use crate::lists::Registry;
     use crate::lists::Spec;

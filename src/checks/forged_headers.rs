@@ -32,12 +32,11 @@ use super::Context;
 use super::Needs;
 use super::Truth;
 use crate::facts::Fact;
-use crate::facts::Scope;
-use crate::facts::Stage;
 use crate::lists::List;
 use crate::lists::Query;
 use crate::lists::Subject;
 use crate::message::Header;
+use crate::message::Wants;
 use crate::message::comment;
 use crate::values::Loader;
 use crate::values::TextTest;
@@ -89,7 +88,7 @@ impl Check for ForgedHeaders {
     }
 
     fn needs(&self) -> Needs {
-        Needs { stage: Stage::Message, scope: Scope::Message, header: true, body: false }
+        Needs::of_message(Wants::NOTHING)
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {
@@ -218,6 +217,7 @@ mod tests {
     use super::*;
     use crate::checks::AnyCheck;
     use crate::facts::Known;
+    use crate::facts::Stage;
 
     #[test]
     fn a_field_that_only_we_may_write_is_forged() {

@@ -38,14 +38,13 @@ use super::ListedHit;
 use super::Needs;
 use super::Truth;
 use crate::facts::Fact;
-use crate::facts::Scope;
-use crate::facts::Stage;
 use crate::lists::List;
 use crate::lists::Pattern;
 use crate::lists::Query;
 use crate::lists::Subject;
 use crate::lists::To;
 use crate::message::Header as HeaderField;
+use crate::message::Wants;
 use crate::values::Loader;
 use crate::values::NumberTest;
 use crate::values::TextTest;
@@ -102,7 +101,7 @@ impl Check for Header {
     }
 
     fn needs(&self) -> Needs {
-        Needs { stage: Stage::Message, scope: Scope::Message, header: true, body: false }
+        Needs::of_message(Wants::NOTHING)
     }
 
     fn evaluate(&self, cx: &Context<'_>) -> Truth {

@@ -73,6 +73,7 @@ use crate::lists::List;
 use crate::lists::To;
 use crate::lookup::Lookups;
 use crate::message::DKIM_SIGNATURE;
+use crate::message::Wants;
 use crate::near::did_you_mean;
 use crate::reputation::Says;
 use crate::reputation::Site;
@@ -346,6 +347,8 @@ pub struct Needs {
     pub header: bool,
     /// The milter must be given the whole body.
     pub body: bool,
+    /// What of it must be found out.
+    pub message: Wants,
 }
 
 impl Needs {
@@ -356,6 +359,7 @@ impl Needs {
             scope: info.scope,
             header: matches!(fact, Fact::HeaderCount | Fact::OriginCountry | Fact::OriginIp | Fact::Size),
             body: fact == Fact::Size,
+            message: Wants::NOTHING,
         }
     }
 
@@ -368,7 +372,13 @@ impl Needs {
     /// Of what the whole message says, and those who signed it.
     pub fn of_signatures() -> Self {
         let (stage, scope) = (Stage::Message, Scope::Message);
-        Self { stage, scope, header: true, body: true }
+        Self { stage, scope, header: true, body: true, message: Wants::NOTHING }
+    }
+
+    /// Of what stands in the message.
+    pub fn of_message(message: Wants) -> Self {
+        let (stage, scope) = (Stage::Message, Scope::Message);
+        Self { stage, scope, header: true, body: message.any(), message }
     }
 
     pub fn join(self, other: Self) -> Self {
@@ -377,6 +387,7 @@ impl Needs {
             scope: self.scope.max(other.scope),
             header: self.header || other.header,
             body: self.body || other.body,
+            message: self.message.join(other.message),
         }
     }
 }

@@ -19,6 +19,7 @@ use super::session::Session;
 use super::sessions::Handle;
 use super::sessions::Key;
 use crate::config::Decides;
+use crate::content::Stop;
 use crate::engine::Decided;
 use crate::engine::Outcome;
 use crate::engine::usual_direction;
@@ -186,7 +187,7 @@ impl MilterSession {
         }
         self.transaction = Some(transaction.id.clone());
         let wants = transaction.active.policy.milter;
-        let message = Message::new(wants.body);
+        let message = Message::new(wants.content);
         self.message = Some(if wants.signatures { message.with_signed() } else { message });
         drop(session);
         self.answered(Stage::Mail, MilterAnswer::Continue, began)
@@ -544,7 +545,7 @@ impl Drop for MilterSession {
 }
 
 fn finished(mut message: Message) -> Message {
-    message.finish();
+    message.finish(&Stop::default());
     message
 }
 

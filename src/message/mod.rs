@@ -16,11 +16,14 @@ mod part_header;
 mod received;
 mod scan;
 mod signed;
+mod trick;
+mod wants;
 mod words;
 
 pub use header::Header;
 pub use header::Headers;
 pub use part::Part;
+pub use part::Place;
 pub use received::From as ReceivedFrom;
 pub use received::comment;
 pub use received::declared_address;
@@ -31,24 +34,30 @@ pub use signed::DKIM_SIGNATURE;
 pub use signed::MAX_ARC_SETS;
 pub use signed::MAX_SIGNATURES;
 pub use signed::Signed;
+pub use trick::Trick;
+pub use wants::Wants;
 
+use crate::content::File;
+use crate::content::Stop;
 use scan::Scan;
 
 /// One message, while it comes and when it is there.
 #[derive(Debug, Default)]
 pub struct Message {
     headers: Headers,
+    wants: Wants,
     /// None if no rule asks for parts.
     scan: Option<Scan>,
+    files: Vec<(u32, File)>,
     /// None if no rule asks for signatures.
     signed: Option<Signed>,
     size: u64,
 }
 
 impl Message {
-    /// Parts are looked for only with `scan_body`; the size is always right.
-    pub fn new(scan_body: bool) -> Self {
-        Self { scan: scan_body.then(Scan::default), ..Self::default() }
+    /// Only what is wanted is found out; the size is always right.
+    pub fn new(wants: Wants) -> Self {
+        Self { wants, scan: wants.any().then(Scan::default), ..Self::default() }
     }
 
     /// With what signatures need of it.
@@ -58,7 +67,7 @@ impl Message {
 
     /// A whole message as stored in a file, with LF or CRLF.
     pub fn from_eml(eml: &[u8]) -> Self {
-        let mut message = Self::new(true).with_signed();
+        let mut message = Self::new(Wants::ALL).with_signed();
         let mut rest = eml;
         // The line that mbox files and sendmail(1) put in front.
         if rest.starts_with(b"From ") {
@@ -85,7 +94,7 @@ impl Message {
             lines = after;
         }
         message.body(&chunk);
-        message.finish();
+        message.finish(&Stop::default());
         message
     }
 
@@ -125,10 +134,15 @@ impl Message {
         }
     }
 
-    /// The message is whole: only now are the parts.
-    pub fn finish(&mut self) {
+    /// The message is whole: only now are the parts. This is where the work is; it
+    /// ends soon after `stop` is told, and says so as any other cap ([`Self::limit`]).
+    pub fn finish(&mut self, _stop: &Stop) {
         if let Some(scan) = &mut self.scan {
             scan.finish();
+            for (part, number) in scan.parts().iter().zip(0..) {
+                let names = part.names.clone();
+                self.files.push((number, File { names, ..File::default() }));
+            }
         }
         if let Some(signed) = &mut self.signed {
             signed.finish();
@@ -139,9 +153,30 @@ impl Message {
         &self.headers
     }
 
-    /// The message itself first; empty without `scan_body`.
+    /// The message itself first; empty if they are not wanted.
     pub fn parts(&self) -> &[Part] {
         self.scan.as_ref().map_or(&[], Scan::parts)
+    }
+
+    /// Every part that is no multipart, and every file in one, an archive before what
+    /// is in it; each with the part that it is or is in.
+    pub fn files(&self) -> impl Iterator<Item = (&File, &Part)> {
+        self.files.iter().filter_map(|(part, file)| Some((file, self.parts().get(*part as usize)?)))
+    }
+
+    /// What readers of it disagree about, each kind once.
+    pub fn tricks(&self) -> &[Trick] {
+        &[]
+    }
+
+    /// What can be read in it, decoded, with LF; empty if it is not wanted.
+    pub fn text(&self) -> &str {
+        ""
+    }
+
+    /// As it came; empty if that is not wanted.
+    pub fn raw_body(&self) -> &[u8] {
+        &[]
     }
 
     /// None without `with_signed`.
@@ -241,27 +276,27 @@ mod tests {
 
     #[test]
     fn the_pieces_of_a_milter_add_up() {
-        let mut message = Message::new(false);
+        let mut message = Message::new(Wants::NOTHING);
         message.header(b"Subject", b" a\n b");
         message.header(b"X", b"");
         assert_eq!(message.headers().len(), 2);
         message.end_of_header();
         message.body(b"x\r\n");
         message.body(b"y");
-        message.finish();
+        message.finish(&Stop::default());
         assert_eq!(message.size() as usize, "Subject: a\r\n b\r\nX:\r\n\r\nx\r\ny".len());
         assert!(message.parts().is_empty());
     }
 
     #[test]
     fn content_fields_count_beyond_the_fields_that_are_kept() {
-        let mut message = Message::new(true);
+        let mut message = Message::new(Wants::ALL);
         for _ in 0..=header::MAX_HEADERS {
             message.header(b"X", b" y");
         }
         message.header(b"Content-Disposition", b" attachment; filename=a.exe");
         message.end_of_header();
-        message.finish();
+        message.finish(&Stop::default());
         assert!(message.limits());
         assert_eq!(message.parts()[0].names, ["a.exe"]);
     }

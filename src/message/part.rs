@@ -3,6 +3,8 @@
 //! Names are a stranger's, of any length and with any characters. They are capped
 //! in number and length here; whoever shows one has to clean it.
 
+use std::ops::Range;
+
 use crate::message::words;
 
 /// Names of one part, all readings of all parameters.
@@ -25,6 +27,25 @@ pub struct Part {
     pub disposition: Option<String>,
     /// 0 for the message itself.
     pub depth: usize,
+    /// `2.1.3`: the first part of the second of the message's third (as IMAP numbers
+    /// them, RFC 9051, 6.4.5); empty for the message itself.
+    pub path: String,
+    /// The part that it is in, by its place in the same list.
+    pub within: Option<u32>,
+    /// Bytes of its content, decoded.
+    pub size: u64,
+    /// Where it stands in the body; None: in a part that is encoded itself.
+    pub place: Option<Place>,
+}
+
+/// Where in the body a part stands, in bytes from its first.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    /// From behind the line of its boundary to before the line end that belongs to the
+    /// next one. The message itself: all of the body.
+    pub whole: Range<usize>,
+    /// Of that what is behind its header and the empty line.
+    pub content: Range<usize>,
 }
 
 /// The names of one part while they are gathered.

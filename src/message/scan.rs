@@ -238,6 +238,7 @@ impl Scan {
             content_type: first(Kind::Type).map(|(_, field)| field.value.clone()),
             disposition: first(Kind::Disposition).map(|(_, field)| field.value.clone()),
             depth: self.level.depth,
+            ..Part::default()
         });
     }
 

@@ -467,6 +467,7 @@ fn arrange(policy: &mut Policy) {
         // To change or remove a field one must know which there are.
         header: wants.header || edits || policy.derived.reads_header(),
         body: wants.body,
+        content: wants.message,
         signatures,
         helo: true,
         message: !policy.stages[Stage::Message as usize].is_empty(),

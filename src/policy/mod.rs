@@ -43,6 +43,7 @@ use crate::facts::Stage;
 use crate::facts::TagId;
 use crate::lists::List;
 use crate::lists::Registry;
+use crate::message::Wants;
 use crate::reputation::Kind;
 use crate::reputation::Site;
 use crate::yaml::Place;
@@ -83,6 +84,8 @@ pub struct MilterWants {
     pub message: bool,
     /// What signatures need of both.
     pub signatures: bool,
+    /// What must be found out of the body.
+    pub content: Wants,
 }
 
 /// The rules of one file that are asked at one stage, in reading order.

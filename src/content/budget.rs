@@ -1,0 +1,113 @@
+//! What looking into the files of one message may cost, all of them together.
+//!
+//! Archives are made to be small outside and endless inside. Every reader takes from
+//! here before it makes anything, and stops when there is nothing left: what then is
+//! not known is said (`limits`), never passed over.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+
+/// Archives within each other, documents counted with them.
+pub const MAX_DEPTH: u8 = 16;
+/// Files listed of one message, those in archives with them (as rspamd for parts).
+pub const MAX_FILES: usize = 10_000;
+/// Bytes made by decompressing, for one message.
+pub(super) const MAX_UNPACKED_BYTES: u64 = 256 << 20;
+/// Bytes that one archive may make for each of its own, beyond [`FREE_BYTES`].
+pub(super) const MAX_RATIO: u64 = 250;
+/// Bytes that any archive may make, whatever its size.
+pub(super) const FREE_BYTES: u64 = 16 << 20;
+
+/// Told by whoever waits that nobody does any more.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is left.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    bytes: u64,
+    files: usize,
+    stop: Stop,
+    limit: Option<&'static str>,
+}
+
+impl Budget {
+    pub fn new(stop: Stop) -> Self {
+        Self { bytes: MAX_UNPACKED_BYTES, files: MAX_FILES, stop, limit: None }
+    }
+
+    /// For `bytes` that are about to be made; false: they must not be.
+    pub fn take_bytes(&mut self, bytes: u64) -> bool {
+        if self.stop.is_wanted() {
+            return self.hit("no time was left to look into all files");
+        }
+        match self.bytes.checked_sub(bytes) {
+            Some(left) => {
+                self.bytes = left;
+                true
+            }
+            None => self.hit("more in archives than is unpacked"),
+        }
+    }
+
+    /// For one more file.
+    pub fn take_file(&mut self) -> bool {
+        if self.stop.is_wanted() {
+            return self.hit("no time was left to look into all files");
+        }
+        match self.files.checked_sub(1) {
+            Some(left) => {
+                self.files = left;
+                true
+            }
+            None => self.hit("more files than are listed"),
+        }
+    }
+
+    /// Says which cap was hit, the first that was; always false.
+    pub fn hit(&mut self, limit: &'static str) -> bool {
+        self.limit.get_or_insert(limit);
+        false
+    }
+
+    /// The first cap that was hit, in words.
+    pub fn limit(&self) -> Option<&'static str> {
+        self.limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spent_is_gone_and_the_first_cap_is_told() {
+        let mut budget = Budget::new(Stop::default());
+        assert!(budget.take_bytes(MAX_UNPACKED_BYTES));
+        assert!(!budget.take_bytes(1));
+        assert!((0..MAX_FILES).all(|_| budget.take_file()));
+        assert!(!budget.take_file());
+        assert_eq!(budget.limit(), Some("more in archives than is unpacked"));
+    }
+
+    #[test]
+    fn nothing_is_left_once_nobody_waits() {
+        let stop = Stop::default();
+        let mut budget = Budget::new(stop.clone());
+        assert!(budget.take_file());
+        stop.now();
+        assert!(!budget.take_file() && !budget.take_bytes(0));
+        assert_eq!(budget.limit(), Some("no time was left to look into all files"));
+    }
+}

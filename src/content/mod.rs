@@ -1,0 +1,72 @@
+//! What a file is and what is in it, whatever its name says: kinds by content,
+//! archives and documents opened in memory, never on a disk.
+//!
+//! Names, sizes and bytes are a stranger's. Nothing here knows of messages: a part
+//! is handed over as bytes with the names that it may go by. Every reader takes from
+//! one [`Budget`]; what it could not read is a kind of its own (`limits`, `damaged`,
+//! `unscannable`), never silence.
+
+mod archive;
+mod budget;
+mod document;
+mod kind;
+mod magic;
+mod name;
+
+pub use budget::Budget;
+pub use budget::MAX_DEPTH;
+pub use budget::MAX_FILES;
+pub use budget::Stop;
+pub use kind::Kind;
+pub use kind::Kinds;
+
+/// What is to be found out.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Wants {
+    /// What files are, by their content.
+    pub kinds: bool,
+    /// What is in archives and documents; has `kinds` with it.
+    pub inside: bool,
+    /// Their SHA-256.
+    pub hashes: bool,
+}
+
+impl Wants {
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self {
+            kinds: self.kinds || other.kinds,
+            inside: self.inside || other.inside,
+            hashes: self.hashes || other.hashes,
+        }
+    }
+}
+
+/// One file: a part of a message, or a file in an archive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct File {
+    /// Every name that a program may take it for; cleaned as those of parts.
+    pub names: Vec<String>,
+    pub kinds: Kinds,
+    /// Bytes; of one that was not unpacked as its archive has it.
+    pub size: u64,
+    /// If asked for and if it was unpacked.
+    pub sha256: Option<[u8; 32]>,
+    /// The archive that it is in, by its place in the same list.
+    pub within: Option<u32>,
+}
+
+/// What is handed over to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    pub bytes: &'a [u8],
+    /// Every name that it may go by.
+    pub names: &'a [String],
+    /// `application/pdf`, as whoever sent it says; lower-case.
+    pub media_type: Option<&'a str>,
+}
+
+/// Adds the file to `files`, and behind it, if asked for, what is in it.
+pub fn examine(given: Given<'_>, wants: Wants, budget: &mut Budget, files: &mut Vec<File>) {
+    archive::examine(given, wants, budget, files);
+}
