@@ -71,6 +71,12 @@ pub struct Decision<'a> {
     pub tags: Vec<&'a str>,
     #[serde(skip_serializing_if = "is_zero")]
     pub score: f64,
+    /// What was found in the message: kinds of files, and tricks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub found: Vec<&'static str>,
+    /// What was changed in its parts.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub changed: &'a str,
     /// Which protocols saw it: `policy`, `milter`, `both`.
     pub seen_by: &'static str,
 }
@@ -125,6 +131,10 @@ impl Decision<'_> {
         if self.score != 0.0 {
             put(line, " score=", &crate::checks::show_score(self.score));
         }
+        if !self.found.is_empty() {
+            put(line, " found=", &self.found.join(","));
+        }
+        put(line, " changed=", self.changed);
         put_plain(line, " seen_by=", self.seen_by);
     }
 }

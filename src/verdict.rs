@@ -1,6 +1,7 @@
 //! What the engine says, independent of protocol: what ends, what is done, and
 //! which rule wanted it.
 
+use crate::message::Change;
 use crate::reply::Reply;
 use crate::reply::is_of_unknown_user;
 
@@ -27,6 +28,12 @@ pub enum Effect {
         occurrence: u32,
         value: String,
     },
+    /// `part` by its place among the message's, `file` as it was found there.
+    ChangePart {
+        part: u32,
+        file: String,
+        change: Change,
+    },
     ChangeSender(String),
     Filter(String),
     Hold(String),
@@ -47,6 +54,9 @@ impl Effect {
             Self::AddHeader { .. } => "add_header",
             Self::Bcc(_) => "bcc",
             Self::ChangeHeader { .. } => "change_header",
+            Self::ChangePart { change: Change::Remove, .. } => "remove_parts",
+            Self::ChangePart { change: Change::Rename(_), .. } => "rename_parts",
+            Self::ChangePart { change: Change::Replace(_), .. } => "replace_parts",
             Self::ChangeSender(_) => "change_sender",
             Self::Filter(_) => "filter",
             Self::Hold(_) => "hold",
@@ -62,6 +72,8 @@ impl Effect {
     pub fn text(&self) -> &str {
         match self {
             Self::AddHeader { value, .. } | Self::ChangeHeader { value, .. } => value,
+            Self::ChangePart { change: Change::Rename(text) | Change::Replace(text), .. } => text,
+            Self::ChangePart { file, .. } => file,
             Self::Bcc(text)
             | Self::ChangeSender(text)
             | Self::Filter(text)

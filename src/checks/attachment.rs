@@ -131,6 +131,22 @@ impl Attachment {
         })
     }
 
+    /// Each part with a file that fits, and the name of the file.
+    pub fn parts(&self, cx: &Context<'_>) -> Vec<(u32, String)> {
+        let Some(message) = cx.facts.message.as_ref() else {
+            return Vec::new();
+        };
+        let mut found = Vec::new();
+        for (part, number) in message.parts().iter().zip(0..) {
+            let fits = part.names.iter().find(|name| {
+                let query = Query { text: name, folded: &name.to_ascii_lowercase(), ip: None };
+                self.names.iter().any(|test| test.matches(Some(&query), cx.facts))
+            });
+            found.extend(fits.map(|name| (number, name.clone())));
+        }
+        found
+    }
+
     /// The first file name that fits, and how.
     fn found<'a>(&'a self, facts: &'a Facts) -> Option<(&'a str, Option<&'a Way>)> {
         let message = facts.message.as_ref()?;

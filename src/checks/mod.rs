@@ -669,6 +669,19 @@ impl AnyCheck {
         matches!(self, Self::ForgedHeaders(_))
     }
 
+    /// Whether it finds parts for `remove_parts` and its like.
+    pub fn finds_parts(&self) -> bool {
+        matches!(self, Self::Attachment(_))
+    }
+
+    /// Each part that it found, or found something in, with the name of the file.
+    pub fn parts(&self, cx: &Context<'_>) -> Vec<(u32, String)> {
+        match self {
+            Self::Attachment(check) => check.parts(cx),
+            _ => Vec::new(),
+        }
+    }
+
     /// Name and number of each header field that it found.
     pub fn lines(&self, cx: &Context<'_>) -> Vec<(String, u32)> {
         match self {

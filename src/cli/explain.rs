@@ -11,6 +11,7 @@ use super::nameservers;
 use super::say;
 use super::zones::Zones;
 use crate::config::Config;
+use crate::content::Kind;
 use crate::dns::Resolver;
 use crate::dns::Zone;
 use crate::engine::Ask;
@@ -33,6 +34,7 @@ use crate::state::Memory;
 use crate::state::State;
 use crate::verdict::Verdict;
 use crate::yaml::Mistake;
+use data_encoding::HEXLOWER;
 use serde::Serialize;
 use std::io;
 use std::io::Read as _;
@@ -212,6 +214,7 @@ async fn explain(
         facts.set_number(Fact::RecipientCount, facts.recipients.len() as u64);
         facts.set_number(Fact::Size, message.size());
         facts.set_number(Fact::HeaderCount, message.headers().len() as u64);
+        explained.message = Some(Inside::of(&message));
         facts.message = Some(Arc::new(message));
         policy.derived.add_to(&mut facts);
         let decided = decide(ask(policy, &facts, last), &mut recall, store).await;
@@ -231,6 +234,9 @@ fn ask<'a>(policy: &'a Policy, facts: &'a Facts, stage: Stage) -> Ask<'a> {
 struct Explained {
     /// The last stage that was decided.
     stage: &'static str,
+    /// What is in the message; absent if there was none, or it was refused before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Inside>,
     rules: Vec<Asked>,
     verdict: Said,
     /// What would happen if every rule were enforced; absent if they all are.
@@ -240,6 +246,72 @@ struct Explained {
     score: f64,
     would_count: Vec<Counted>,
     would_remember: Vec<Kept>,
+}
+
+/// What was found in a message, whether a rule asks for it or not.
+#[derive(Debug, Serialize)]
+struct Inside {
+    files: Vec<Shown>,
+    /// The words of `ambiguous_mime`.
+    tricks: Vec<&'static str>,
+    /// The cap that was hit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    /// Of its part; empty for a message of one part.
+    path: String,
+    /// The names of archives around it come first.
+    name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_names: Vec<String>,
+    kinds: Vec<&'static str>,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+/// Files of one message that are shown.
+const MAX_SHOWN: usize = 1_000;
+
+impl Inside {
+    fn of(message: &Message) -> Self {
+        let mut files: Vec<Shown> = Vec::new();
+        for (file, part) in message.files().take(MAX_SHOWN) {
+            let mut names = file.names.iter().cloned();
+            let own = names.next().unwrap_or_else(|| part.content_type.clone().unwrap_or_default());
+            let around = file.within.and_then(|within| files.get(within as usize));
+            let name = around.map_or(own.clone(), |around| format!("{} > {own}", around.name));
+            files.push(Shown {
+                path: part.path.clone(),
+                name,
+                other_names: names.collect(),
+                kinds: file.kinds.iter().map(Kind::word).collect(),
+                size: file.size,
+                sha256: file.sha256.map(|hash| HEXLOWER.encode(&hash)),
+            });
+        }
+        let tricks = message.tricks().iter().map(|trick| trick.word()).collect();
+        Self { files, tricks, limit: message.limit() }
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        for file in &self.files {
+            let path = if file.path.is_empty() { "whole" } else { &file.path };
+            let name = file.name.escape_debug();
+            text += &format!("part {path:6} {name}: {}, {} bytes\n", file.kinds.join(" "), file.size);
+        }
+        if !self.tricks.is_empty() {
+            text += &format!("ambiguous:  {}\n", self.tricks.join(" "));
+        }
+        if let Some(limit) = self.limit {
+            text += &format!("limit:      {limit}\n");
+        }
+        text
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -327,7 +399,7 @@ impl Explained {
     }
 
     fn text(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.message.as_ref().map(Inside::text).unwrap_or_default();
         let width = self.rules.iter().map(|asked| asked.rule.chars().count()).max().unwrap_or_default();
         for asked in &self.rules {
             let observed = if asked.mode == "observe" { " (observe)" } else { "" };

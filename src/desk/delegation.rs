@@ -28,6 +28,7 @@ use crate::metrics::Interface;
 use crate::reply::PolicyAction;
 use crate::verdict::Refusal;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What a request is about, by its `protocol_state`: an open set.
@@ -222,7 +223,8 @@ impl Desk {
         facts.set_direction(direction);
         active.policy.derived.add_to(&mut facts);
         let id = self.next_id();
-        let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id };
+        let spent = Duration::ZERO;
+        let asked = Inquiry { active: &active, facts: &facts, stage, decides_envelope: true, id: &id, spent };
         let decided = self.decide(asked, &mut session.recall).await;
         let (now, would) = ruling(&active.policy, &decided);
         let refusal = decided.verdict.refusal.as_ref().map(|(_, refusal)| refusal);

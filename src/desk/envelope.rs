@@ -13,6 +13,7 @@ use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::facts::Stage;
 use crate::verdict::Refusal;
+use std::time::Duration;
 
 /// What became of the step.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ impl Desk {
         seen_by: &'static str,
     ) -> Settled {
         let (active, id) = (&transaction.active, &transaction.id);
-        let asked = Inquiry { active, facts, stage, decides_envelope: true, id };
+        let asked = Inquiry { active, facts, stage, decides_envelope: true, id, spent: Duration::ZERO };
         let decided = self.decide(asked, recall).await;
         let (now, would) = ruling(&active.policy, &decided);
         let refusal = decided.verdict.refusal.as_ref().map(|(_, refusal)| refusal.clone());

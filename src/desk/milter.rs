@@ -12,14 +12,16 @@ use super::MacroNames;
 use super::MilterNeeds;
 use super::Peer;
 use super::envelope::Settled;
+use super::outbox::Whole;
 use super::refusals::Rejection;
+use super::report::changed;
+use super::report::findings;
 use super::report::metric_stage;
 use super::report::ruling;
 use super::session::Session;
 use super::sessions::Handle;
 use super::sessions::Key;
 use crate::config::Decides;
-use crate::content::Stop;
 use crate::engine::Decided;
 use crate::engine::Outcome;
 use crate::engine::usual_direction;
@@ -35,12 +37,14 @@ use crate::message::Message;
 use crate::metrics;
 use crate::metrics::Interface;
 use crate::names::internal_form;
+use crate::policy::Policy;
 use crate::reply::Edit;
 use crate::reply::Ending;
 use crate::reply::MilterAnswer;
 use crate::verdict::Refusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// Recipients of one sendmail(1) mail that are decided before others get a turn.
@@ -289,11 +293,16 @@ impl MilterSession {
         let (Some(handle), Some(_)) = (self.handle.clone(), &self.transaction) else {
             return Ending::default();
         };
+        let message = match self.message.take() {
+            Some(message) => self.desk.read(message).await,
+            None => None,
+        };
+        let read = Read { message, spent: began.elapsed() };
         let mut session = handle.lock().await;
         session.milter = Some(Box::new(self.view.facts.clone()));
         let joined = self.is_current(&session) && self.names_the_same_mail(&session);
         let mut own = if joined { None } else { Some(self.session_of_its_own().await) };
-        let ending = self.decide_message(own.as_deref_mut().unwrap_or(&mut session)).await;
+        let ending = self.decide_message(own.as_deref_mut().unwrap_or(&mut session), read).await;
         drop(session);
         let action = metrics::Action::from(&ending.answer);
         let held = ending.edits.iter().any(|edit| matches!(edit, Edit::Quarantine(_)));
@@ -323,7 +332,7 @@ impl MilterSession {
         session
     }
 
-    async fn decide_message(&mut self, session: &mut Session) -> Ending {
+    async fn decide_message(&self, session: &mut Session, read: Read) -> Ending {
         let Session { recall, transaction: Some(transaction), .. } = session else {
             return Ending::default();
         };
@@ -337,8 +346,8 @@ impl MilterSession {
         facts.recipients = transaction.recipients.to_vec();
         facts.set_number(Fact::RecipientCount, transaction.recipients.len() as u64);
         facts.set_number(Fact::RefusedRecipients, transaction.refused.len() as u64);
-        let message = self.message.take().map(finished);
-        if let Some(message) = message {
+        let message = read.message.map(Arc::new);
+        if let Some(message) = &message {
             let wants = active.policy.milter;
             if wants.body {
                 facts.set_number(Fact::Size, message.size());
@@ -350,7 +359,8 @@ impl MilterSession {
             if let Some(limit) = message.limit() {
                 tracing::info!(id = %transaction.id, limit, "not all of the message was read");
             }
-            facts.message = Some(Arc::new(message));
+            self.desk.metrics.content(&findings(message));
+            facts.message = Some(Arc::clone(message));
             active.policy.derived.add_to(&mut facts);
         }
         let id = transaction.id.clone();
@@ -368,6 +378,7 @@ impl MilterSession {
                     stage: Stage::Message,
                     decides_envelope,
                     id: &id,
+                    spent: read.spent,
                 };
                 self.desk.decide(asked, recall).await
             }
@@ -383,7 +394,11 @@ impl MilterSession {
         self.desk.settle(recall, outcome).await;
         let added = transaction.outbox.add(decided.verdict.effects.clone());
         self.desk.log_effects(&active.policy, &added, &id);
-        let (mut edits, impossible) = transaction.outbox.edits(&transaction.recipients);
+        let whole = Whole { message: message.as_deref(), name: own_name(&active.policy) };
+        let (mut edits, impossible) = transaction.outbox.edits(&transaction.recipients, whole);
+        if !is_refused {
+            transaction.changed = changed(&added, whole.is_signed());
+        }
         self.desk.tell_impossible(transaction, &impossible);
         let mut told = verdict_word(&answer, &edits);
         let mut answer = answer;
@@ -424,7 +439,14 @@ impl MilterSession {
             let mut facts = one.clone();
             facts.set(Fact::Recipient, &recipient);
             let id = &transaction.id;
-            let asked = Inquiry { active, facts: &facts, stage: Stage::Rcpt, decides_envelope: true, id };
+            let asked = Inquiry {
+                active,
+                facts: &facts,
+                stage: Stage::Rcpt,
+                decides_envelope: true,
+                id,
+                spent: Duration::ZERO,
+            };
             let decided = self.desk.decide(asked, recall).await;
             if decided.verdict.refuses() && facts.text(Fact::Direction) != Some("bounce") {
                 return Some(decided);
@@ -544,9 +566,15 @@ impl Drop for MilterSession {
     }
 }
 
-fn finished(mut message: Message) -> Message {
-    message.finish(&Stop::default());
-    message
+/// A message that has been read, and how long that took.
+struct Read {
+    message: Option<Message>,
+    spent: Duration,
+}
+
+/// The name that is told to those behind us.
+fn own_name(policy: &Policy) -> Option<&str> {
+    policy.lists.get("local.hostnames").ok()?.written().next()
 }
 
 /// Postfix refused a recipient, for whatever reason, behind our back or because

@@ -10,6 +10,7 @@ mod delegation;
 mod envelope;
 mod milter;
 mod outbox;
+mod reading;
 mod refusals;
 mod report;
 mod session;
@@ -52,6 +53,7 @@ use crate::state::Turned;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use reading::Readers;
 use refusals::DataPorts;
 use session::Session;
 use sessions::Key;
@@ -154,6 +156,7 @@ pub struct Desk {
     state: State,
     resolver: Resolver,
     usage: Usage,
+    readers: Readers,
     clock: Clock,
     metrics: Arc<Metrics>,
     journal: Option<Journal>,
@@ -177,6 +180,7 @@ impl Desk {
             state: parts.state,
             resolver: parts.resolver,
             usage: Usage::new(parts.clock.now()),
+            readers: Readers::default(),
             clock: parts.clock,
             metrics: parts.metrics,
             journal: parts.journal,
@@ -271,9 +275,9 @@ impl Desk {
             Stage::Message => self.deadlines.message,
             _ => self.deadlines.envelope,
         };
-        let Inquiry { active, facts, stage, decides_envelope, id } = asked;
+        let Inquiry { active, facts, stage, decides_envelope, id, spent } = asked;
         let ask = Ask { decides_envelope, id, ..Ask::new(&active.policy, facts, stage) };
-        let store = Store { deadline, ..self.store() };
+        let store = Store { deadline: deadline.saturating_sub(spent), ..self.store() };
         let decided = engine::decide(ask, recall, store).await;
         for hit in &decided.hits {
             asked.active.counters.hit(hit.rule as usize);
@@ -328,6 +332,8 @@ struct Inquiry<'a> {
     stage: Stage,
     decides_envelope: bool,
     id: &'a str,
+    /// Of the deadline, before it was asked.
+    spent: Duration,
 }
 
 #[cfg(test)]

@@ -5,6 +5,10 @@
 //! done at the end of the message.
 
 use crate::facts::Stage;
+use crate::message::ARC_SIGNATURE;
+use crate::message::Change;
+use crate::message::DKIM_SIGNATURE;
+use crate::message::Message;
 use crate::reply::Edit;
 use crate::reply::PolicyAction;
 use crate::verdict::Done;
@@ -15,6 +19,24 @@ use std::collections::HashSet;
 /// table line may act once a header line. Removals don't count: they have the bound
 /// of the fields that are read, and a stranger who sends many shall displace nothing else.
 const MAX_EFFECTS: usize = 1_000;
+
+/// The field that tells those behind us what was found of signatures.
+const AUTHENTICATION_RESULTS: &str = "Authentication-Results";
+
+/// The message that edits are made of, and the name under which we tell of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Whole<'a> {
+    pub message: Option<&'a Message>,
+    pub name: Option<&'a str>,
+}
+
+impl Whole<'_> {
+    /// Whether somebody has signed the body as it came.
+    pub(super) fn is_signed(self) -> bool {
+        let has = |message: &Message, name| message.headers().named(name).next().is_some();
+        self.message.is_some_and(|message| has(message, DKIM_SIGNATURE) || has(message, ARC_SIGNATURE))
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -75,10 +97,11 @@ impl Outbox {
 
     /// All that the milter can do at the end of the message, in order; what it
     /// can't is returned beside.
-    pub(super) fn edits(&mut self, recipients: &[String]) -> (Vec<Edit>, Vec<Done>) {
+    pub(super) fn edits(&mut self, recipients: &[String], whole: Whole<'_>) -> (Vec<Edit>, Vec<Done>) {
         let mut edits = Vec::new();
         let mut on_top = Vec::new();
         let mut impossible = Vec::new();
+        let mut changes = Vec::new();
         for done in std::mem::take(&mut self.waiting) {
             match done.effect.clone() {
                 Effect::AddHeader { name, value, at_end: true } => {
@@ -90,6 +113,9 @@ impl Outbox {
                 Effect::Bcc(address) => edits.push(Edit::AddRecipient(address)),
                 Effect::ChangeHeader { name, occurrence, value } => {
                     edits.push(Edit::ChangeHeader { name, occurrence, value });
+                }
+                Effect::ChangePart { part, change, .. } if whole.message.is_some() => {
+                    changes.push((part, change));
                 }
                 Effect::ChangeSender(address) => edits.push(Edit::ChangeSender(address)),
                 Effect::Hold(text) => edits.push(Edit::Quarantine(text)),
@@ -103,12 +129,18 @@ impl Outbox {
                     edits.push(Edit::RemoveHeader { name, occurrence })
                 }
                 Effect::ReplaceBody(text) => edits.push(Edit::ReplaceBody(crlf(&text))),
-                Effect::Filter(_) => {
+                Effect::ChangePart { .. } | Effect::Filter(_) => {
                     impossible.push(done);
                     continue;
                 }
             }
             self.told.push(done);
+        }
+        if !changes.is_empty() {
+            self.change_parts(&changes, whole, &mut edits);
+        }
+        if edits.iter().any(|edit| matches!(edit, Edit::ReplaceBody(_))) && whole.is_signed() {
+            tell_of_change(whole, &mut on_top);
         }
         // Each goes above the one before: the first added shall stand topmost.
         edits.extend(on_top.into_iter().rev());
@@ -123,9 +155,49 @@ impl Outbox {
         (edits, impossible)
     }
 
+    fn change_parts(&self, changes: &[(u32, Change)], whole: Whole<'_>, edits: &mut Vec<Edit>) {
+        let Some(message) = whole.message else {
+            return;
+        };
+        // A rule that wants another body altogether has it.
+        if edits.iter().any(|edit| matches!(edit, Edit::ReplaceBody(_))) {
+            return;
+        }
+        let edited = message.edited(changes);
+        for (name, occurrence, value) in edited.fields {
+            if self.removed.contains(&(name.to_ascii_lowercase(), occurrence)) {
+                continue;
+            }
+            edits.push(match value {
+                Some(value) => Edit::ChangeHeader { name, occurrence, value },
+                None => Edit::RemoveHeader { name, occurrence },
+            });
+        }
+        edits.extend(edited.added.into_iter().map(|(name, value)| Edit::AppendHeader { name, value }));
+        edits.push(Edit::ReplaceBody(edited.body));
+    }
+
     /// What can no longer be told to anybody.
     pub(super) fn left(&self) -> impl Iterator<Item = &Done> {
         self.waiting.iter().filter(|done| !matches!(done.effect, Effect::Log(_)))
+    }
+}
+
+/// Signatures that were fine when they were looked at no longer are.
+fn tell_of_change(whole: Whole<'_>, on_top: &mut Vec<Edit>) {
+    const WHY: &str = "(the body was changed here since: its signatures no longer fit)";
+    let mut told = false;
+    for edit in on_top.iter_mut() {
+        if let Edit::PrependHeader { name, value } = edit
+            && name.eq_ignore_ascii_case(AUTHENTICATION_RESULTS)
+        {
+            *value = format!("{value} {WHY}");
+            told = true;
+        }
+    }
+    if let (false, Some(name)) = (told, whole.name) {
+        let value = format!("{name}; none {WHY}");
+        on_top.push(Edit::PrependHeader { name: AUTHENTICATION_RESULTS.into(), value });
     }
 }
 
@@ -204,7 +276,7 @@ mod tests {
             done(1, header("X-B")),
             done(2, Effect::Filter("slow:".into())),
         ]);
-        let (edits, impossible) = outbox.edits(&[]);
+        let (edits, impossible) = outbox.edits(&[], Whole::default());
         let names: Vec<_> = edits
             .iter()
             .map(|edit| match edit {
@@ -220,13 +292,13 @@ mod tests {
         let mut outbox = Outbox::default();
         let remove = |occurrence| Effect::RemoveHeader { name: "X".into(), occurrence };
         outbox.add(vec![done(0, remove(1)), done(0, remove(2))]);
-        let (edits, _) = outbox.edits(&[]);
+        let (edits, _) = outbox.edits(&[], Whole::default());
         assert_eq!(edits[0], Edit::RemoveHeader { name: "X".into(), occurrence: 2 });
         let mut outbox = Outbox::default();
         let other = Effect::RemoveHeader { name: "x".into(), occurrence: 1 };
         let apart = Effect::RemoveHeader { name: "Y".into(), occurrence: 1 };
         outbox.add(vec![done(1, remove(1)), done(1, apart), done(2, other), done(2, remove(2))]);
-        let (edits, _) = outbox.edits(&[]);
+        let (edits, _) = outbox.edits(&[], Whole::default());
         let numbers: Vec<_> = edits
             .iter()
             .map(|edit| match edit {
@@ -243,7 +315,7 @@ mod tests {
         let fields = 1..=3 * MAX_EFFECTS as u32;
         let remove = |occurrence| done(0, Effect::RemoveHeader { name: "X".into(), occurrence });
         outbox.add(fields.map(remove).chain([done(1, Effect::Hold("why".into()))]).collect());
-        let (edits, _) = outbox.edits(&[]);
+        let (edits, _) = outbox.edits(&[], Whole::default());
         assert_eq!(edits.len(), 3 * MAX_EFFECTS + 1);
         assert_eq!(edits.last(), Some(&Edit::Quarantine("why".into())));
         let other = |number: usize| header(&format!("X-{number}"));
@@ -255,7 +327,7 @@ mod tests {
     fn a_redirect_takes_the_recipients_away() {
         let mut outbox = Outbox::default();
         outbox.add(vec![done(0, Effect::Redirect("n@x.test".into()))]);
-        let (edits, _) = outbox.edits(&["a@x.test".into()]);
+        let (edits, _) = outbox.edits(&["a@x.test".into()], Whole::default());
         assert_eq!(edits, [Edit::DeleteRecipient("a@x.test".into()), Edit::AddRecipient("n@x.test".into())]);
     }
 }

@@ -7,6 +7,8 @@ use super::session::Transaction;
 use super::sessions;
 use super::sessions::Handle;
 use super::usage::MAX_NOTED;
+use crate::content::Kind;
+use crate::content::Kinds;
 use crate::decision::About;
 use crate::decision::Decision;
 use crate::decision::Ruling;
@@ -19,6 +21,8 @@ use crate::facts::Facts;
 use crate::facts::Known;
 use crate::facts::Marks;
 use crate::facts::Stage;
+use crate::message::Change;
+use crate::message::Message;
 use crate::metrics;
 use crate::metrics::Direction;
 use crate::metrics::DnsResult;
@@ -290,6 +294,8 @@ impl Desk {
             recipients: transaction.recipients.len(),
             refused: transaction.refused.len(),
             size: transaction.size,
+            found: facts.message.as_deref().map(findings).unwrap_or_default(),
+            changed: &transaction.changed,
             direction: text(Fact::Direction),
             listener: text(Fact::Listener),
             tags: tags.collect(),
@@ -323,6 +329,56 @@ impl Desk {
         }
     }
 }
+
+/// What a message holds that is out of the ordinary: kinds of its files, and what its
+/// readers disagree about.
+pub(super) fn findings(message: &Message) -> Vec<&'static str> {
+    let mut kinds = Kinds::NONE;
+    message.files().for_each(|(file, _)| kinds.join(file.kinds));
+    let kinds = kinds.iter().filter(|kind| !ORDINARY.has(*kind)).map(Kind::word);
+    kinds.chain(message.tricks().iter().map(|trick| trick.word())).collect()
+}
+
+/// What any mail may hold.
+const ORDINARY: Kinds = Kinds::NONE
+    .with(Kind::Audio)
+    .with(Kind::Binary)
+    .with(Kind::Certificate)
+    .with(Kind::Document)
+    .with(Kind::Empty)
+    .with(Kind::Html)
+    .with(Kind::Image)
+    .with(Kind::Message)
+    .with(Kind::Pdf)
+    .with(Kind::Signature)
+    .with(Kind::Text)
+    .with(Kind::Video);
+
+/// What was done to the parts of a message, in a few words.
+pub(super) fn changed(added: &[Done], breaks: bool) -> String {
+    let mut done = Vec::new();
+    for effect in added {
+        if let Effect::ChangePart { file, change, .. } = &effect.effect {
+            done.push(match change {
+                Change::Remove => format!("removed {file}"),
+                Change::Rename(name) => format!("renamed {file} to {name}"),
+                Change::Replace(_) => format!("replaced {file}"),
+            });
+        }
+    }
+    let more = done.len().saturating_sub(MAX_CHANGES_TOLD);
+    done.truncate(MAX_CHANGES_TOLD);
+    if more > 0 {
+        done.push(format!("{more} more"));
+    }
+    if breaks && !done.is_empty() {
+        done.push("signatures no longer fit".into());
+    }
+    done.join("; ")
+}
+
+/// Parts named in one line of the log.
+const MAX_CHANGES_TOLD: usize = 5;
 
 /// All marks that count for one recipient or message.
 pub(super) fn marks(known: &Known) -> [&Marks; 3] {

@@ -85,6 +85,8 @@ pub(super) struct Transaction {
     pub ruling: Option<Ruling>,
     pub would: Option<Ruling>,
     pub size: Option<u64>,
+    /// What was changed in the parts of the message.
+    pub changed: String,
     /// Its line has been written.
     pub is_told: bool,
 }
@@ -129,6 +131,7 @@ impl Transaction {
             ruling: None,
             would: None,
             size: None,
+            changed: String::new(),
             is_told: false,
         }
     }

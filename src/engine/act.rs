@@ -17,6 +17,7 @@ use crate::lists::ListValue;
 use crate::lists::To;
 use crate::lists::Verb;
 use crate::lookup::Lookups;
+use crate::message::Change as PartChange;
 use crate::policy::Action;
 use crate::policy::Change;
 use crate::policy::ReplyText;
@@ -33,6 +34,9 @@ use crate::verdict::Refusal;
 
 /// The most lines of one header that a table may act on.
 const MAX_LISTED_LINES: usize = 100;
+
+/// Bytes of a part's new name.
+const MAX_NAME_BYTES: usize = 200;
 
 /// What becomes of the rules behind.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -254,10 +258,18 @@ impl<'a> Acting<'a> {
                 }
                 true
             }
+            Action::RemoveParts => self.change_parts(walk, |_, _, _| PartChange::Remove),
+            Action::RenameParts(text) => self.change_parts(walk, |acting, walk, file| {
+                let name = acting.fill_for(text, file, walk);
+                PartChange::Rename(clean_line(&name, MAX_NAME_BYTES))
+            }),
             Action::ReplaceBody(text) => {
                 let text = self.fill(text, walk);
                 self.effect(Effect::ReplaceBody(text), walk)
             }
+            Action::ReplaceParts(text) => self.change_parts(walk, |acting, walk, file| {
+                PartChange::Replace(acting.fill_for(text, file, walk))
+            }),
             _ => false,
         }
     }
@@ -271,6 +283,39 @@ impl<'a> Acting<'a> {
             self.effect(Effect::ChangeHeader { name: name.to_owned(), occurrence: *occurrence, value }, walk);
         }
         !fields.is_empty()
+    }
+
+    /// Changes all parts that the rule's checks found, or, where one of them can't be,
+    /// none.
+    fn change_parts(
+        &mut self,
+        walk: &mut Walk,
+        change: impl Fn(&mut Self, &Walk, &str) -> PartChange,
+    ) -> bool {
+        let cx = self.context(walk);
+        let checks = self.rule.condition.certain();
+        let mut parts: Vec<_> = checks.into_iter().flat_map(|check| check.parts(&cx)).collect();
+        parts.sort_by_key(|(part, _)| *part);
+        parts.dedup_by_key(|(part, _)| *part);
+        let may_change = |part| match &self.ask.facts.message {
+            Some(message) => message.may_change(part).is_ok(),
+            None => false,
+        };
+        if parts.is_empty() || !parts.iter().all(|(part, _)| may_change(*part)) {
+            return false;
+        }
+        for (part, file) in parts {
+            let change = change(self, walk, &file);
+            self.effect(Effect::ChangePart { part, file, change }, walk);
+        }
+        true
+    }
+
+    /// A text about one of several files.
+    fn fill_for(&mut self, template: &Template, file: &str, walk: &Walk) -> String {
+        let mut bindings = self.bindings(walk);
+        bindings.iter_mut().filter(|(name, _)| name == "file").for_each(|(_, value)| file.clone_into(value));
+        template.fill(self.ask.facts, &bindings)
     }
 
     /// The fields of a name with their number and value.

@@ -8,6 +8,7 @@
 mod address;
 mod boundaries;
 mod charset;
+mod edit;
 mod header;
 mod lines;
 mod parameters;
@@ -20,6 +21,10 @@ mod trick;
 mod wants;
 mod words;
 
+pub use edit::Change;
+pub use edit::Edited;
+pub use edit::Unchangeable;
+pub use edit::file_name;
 pub use header::Header;
 pub use header::Headers;
 pub use part::Part;
@@ -184,6 +189,20 @@ impl Message {
         self.signed.as_ref()
     }
 
+    /// Whether reading it to its end may take longer than a decision: there is much of
+    /// it, or there may be archives in it.
+    pub fn may_take_long(&self) -> bool {
+        if self.size > MAX_QUICK_BYTES || !self.wants.content.inside {
+            return self.size > MAX_QUICK_BYTES && self.wants.any();
+        }
+        let said = |name| self.headers.named(name).map(|field| field.raw.to_ascii_lowercase());
+        let is_text = said("Content-Type").all(|value| value.trim_start().starts_with("text/"));
+        let is_plain =
+            !said("Content-Transfer-Encoding").any(|value| value.contains("base64") || value.contains("uu"));
+        let has = |mark: &[u8]| memchr::memmem::find(self.raw_body(), mark).is_some();
+        !is_text || !is_plain || [&b"begin "[..], b"=ybegin", b"BinHex"].into_iter().any(has)
+    }
+
     /// Bytes so far, as they go over the wire.
     pub fn size(&self) -> u64 {
         self.size
@@ -203,6 +222,9 @@ impl Message {
         self.size = self.size.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
     }
 }
+
+/// Up to here a message without archives is read in well under a millisecond.
+const MAX_QUICK_BYTES: u64 = 64 << 10;
 
 /// As the milter's body chunks.
 const CHUNK_BYTES: usize = 65_535;

@@ -82,6 +82,8 @@ pub struct Metrics {
     lists: Mutex<Arc<ListCounters>>,
     /// Bounded by the words in our source.
     protocol_errors: Mutex<BTreeMap<(Interface, &'static str), u64>>,
+    /// Bounded likewise.
+    findings: Mutex<BTreeMap<&'static str, u64>>,
     tables: Mutex<BTreeMap<&'static str, Table>>,
     /// By the names under which zones are shown, which several may share.
     zones: Mutex<BTreeMap<String, Vec<Arc<Health>>>>,
@@ -129,6 +131,7 @@ impl Metrics {
             rules: Mutex::default(),
             lists: Mutex::default(),
             protocol_errors: Mutex::default(),
+            findings: Mutex::default(),
             tables: Mutex::default(),
             zones: Mutex::default(),
         }
@@ -152,6 +155,17 @@ impl Metrics {
 
     pub fn fail_open(&self, reason: FailOpen) {
         self.fail_open[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// What was found in one message, each once.
+    pub fn content(&self, findings: &[&'static str]) {
+        if findings.is_empty() {
+            return;
+        }
+        let mut counts = self.findings.lock();
+        for finding in findings {
+            *counts.entry(finding).or_default() += 1;
+        }
     }
 
     /// Failures counted elsewhere since the start; they add to those told here.
@@ -433,6 +447,9 @@ impl Metrics {
                 .lock()
                 .iter()
                 .try_for_each(|((interface, kind), total)| series.counter(&[interface.word(), kind], *total))
+        })?;
+        family(out, &table::CONTENT_FINDINGS, |series| {
+            self.findings.lock().iter().try_for_each(|(finding, total)| series.counter(&[finding], *total))
         })?;
         family(out, &table::CONNECTIONS, |series| {
             Interface::ALL.iter().try_for_each(|interface| {

@@ -31,7 +31,10 @@ pub enum Action {
     RemoveHeader(Vec<(String, Option<Pattern>)>),
     /// The fields that the rule's own checks found.
     RemoveMatched,
+    RemoveParts,
+    RenameParts(Template),
     ReplaceBody(Template),
+    ReplaceParts(Template),
     Score(Change),
     Tag(Vec<TagId>),
 }
@@ -180,6 +183,30 @@ const ACTIONS: &[ActionInfo] = &[
     ),
     info("change_sender", false, Message, "–", "change", "Another envelope sender. A constant."),
     info("replace_body", false, Message, "–", "replace", "Another body for the message; its header stays."),
+    info(
+        "remove_parts",
+        false,
+        Message,
+        "–",
+        "replace, change header",
+        "Takes out the parts that the rule's `attachment` found, or of an archive the whole; every other byte stays. Fails where the author has signed or encrypted them (S/MIME, PGP), where readers disagree about the message (`ambiguous_mime`), and where not all of it was read. A DKIM signature is broken by it: the log says so, and `Authentication-Results`.",
+    ),
+    info(
+        "rename_parts",
+        false,
+        Message,
+        "–",
+        "replace, change header",
+        "Another name for these parts, such as `{file}.txt`, and `application/octet-stream` for their type. Fails like `remove_parts`.",
+    ),
+    info(
+        "replace_parts",
+        false,
+        Message,
+        "–",
+        "replace, change header",
+        "A text in their place. Fails like `remove_parts`.",
+    ),
     info("tag", false, Connect, "–", "–", "A word, or several, for rules below and for the other protocol."),
     info("score", false, Connect, "–", "–", "Points, or `as_listed` for what a list `to: number` says."),
     info(
@@ -238,7 +265,10 @@ impl Action {
             Self::Redirect(_) => "redirect",
             Self::Reject(_) => "reject",
             Self::RemoveHeader(_) | Self::RemoveMatched => "remove_header",
+            Self::RemoveParts => "remove_parts",
+            Self::RenameParts(_) => "rename_parts",
             Self::ReplaceBody(_) => "replace_body",
+            Self::ReplaceParts(_) => "replace_parts",
             Self::Score(_) => "score",
             Self::Tag(_) => "tag",
         };
@@ -274,13 +304,37 @@ impl Action {
         }
     }
 
+    /// Whether it must have the body as it came.
+    pub fn edits_parts(&self) -> bool {
+        match self {
+            Self::FirstOf(actions) => actions.iter().any(Self::edits_parts),
+            Self::RemoveParts | Self::RenameParts(_) | Self::ReplaceParts(_) => true,
+            _ => false,
+        }
+    }
+
+    /// The word of the first in it that changes parts.
+    pub fn parts_word(&self) -> &'static str {
+        match self {
+            Self::FirstOf(actions) => {
+                actions.iter().find(|action| action.edits_parts()).map_or("", Self::parts_word)
+            }
+            action => action.word(),
+        }
+    }
+
     /// The texts that are filled when it is done.
     pub(super) fn each_text<'a>(&'a self, visit: &mut dyn FnMut(&'a Template)) {
         self.each(&mut |action| match action {
             Self::AddHeader(additions) => additions.iter().for_each(|addition| visit(&addition.value)),
             Self::ChangeHeader(changes) => changes.iter().for_each(|(_, text)| visit(text)),
             Self::Defer(reply) | Self::DeferIfPermit(reply) | Self::Reject(reply) => visit(&reply.text),
-            Self::Discard(text) | Self::Hold(text) | Self::Log(text) | Self::ReplaceBody(text) => visit(text),
+            Self::Discard(text)
+            | Self::Hold(text)
+            | Self::Log(text)
+            | Self::RenameParts(text)
+            | Self::ReplaceBody(text)
+            | Self::ReplaceParts(text) => visit(text),
             Self::Accept
             | Self::AsListed
             | Self::Bcc(_)
@@ -292,6 +346,7 @@ impl Action {
             | Self::Redirect(_)
             | Self::RemoveHeader(_)
             | Self::RemoveMatched
+            | Self::RemoveParts
             | Self::Score(_)
             | Self::Tag(_) => {}
         });

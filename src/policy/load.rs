@@ -25,6 +25,7 @@ use crate::config::Selector;
 use crate::facts::Stage;
 use crate::geoip::GeoIp;
 use crate::lists::Registry;
+use crate::message::Wants;
 use crate::near::did_you_mean;
 use crate::values::Loader;
 use crate::yaml;
@@ -453,6 +454,9 @@ fn arrange(policy: &mut Policy) {
         policy.events.extend(rule.limit.as_ref().filter(|limit| limit.rate.count.is_event()).map(|_| number));
         wants = wants.join(rule.condition.needs()).join(policy.files[rule.file].guard.needs());
         edits |= rule.actions.iter().any(super::Action::edits_headers);
+        if rule.actions.iter().any(super::Action::edits_parts) {
+            wants = wants.join(Needs::of_message(Wants { parts: true, whole: true, ..Wants::NOTHING }));
+        }
         policy.observes |= rule.mode == Mode::Observe;
         for condition in [&rule.condition, &policy.files[rule.file].guard] {
             condition.each_check(&mut |check| match check {

@@ -97,6 +97,7 @@ pub(super) fn read(node: &Node, allow_relay: bool, cx: &mut Loader<'_>) -> (Opti
     if let Some(actions) = &actions {
         check_listed(&condition.condition, actions, cx);
         check_matched(&condition.condition, actions, cx);
+        check_parts(&condition.condition, actions, cx);
     }
     if cx.mistakes.found.len() > before {
         return (name, None);
@@ -246,6 +247,18 @@ fn check_matched(condition: &Condition, actions: &[(Action, Place)], cx: &mut Lo
             let message = "`remove_header: matched` needs `forged_headers` under `when`, and not under any, not or unless";
             cx.mistake(*place, message);
         }
+    }
+}
+
+/// What changes parts needs to know which.
+fn check_parts(condition: &Condition, actions: &[(Action, Place)], cx: &mut Loader<'_>) {
+    let finds = condition.certain().into_iter().any(AnyCheck::finds_parts);
+    for (action, place) in actions.iter().filter(|(action, _)| action.edits_parts() && !finds) {
+        let message = format!(
+            "`{}` needs `attachment` under `when`, and not under any, not or unless",
+            action.parts_word()
+        );
+        cx.mistake(*place, message);
     }
 }
 

@@ -146,7 +146,16 @@ fn read_one(entry: &Entry, is_bare: bool, around: Around<'_>, cx: &mut Loader<'_
         "reject" => reply(node, Class::Permanent, word, around, cx).map(Action::Reject),
         "remove_header" if node.as_word() == Some("matched") => Some(Action::RemoveMatched),
         "remove_header" => removals(node, cx).map(Action::RemoveHeader),
+        "remove_parts" => {
+            cx.mistake(
+                node.place,
+                "`remove_parts` takes no value: it takes out what the rule's `attachment` found",
+            );
+            None
+        }
+        "rename_parts" => text(node, word, around, cx).map(Action::RenameParts),
         "replace_body" => text(node, word, around, cx).map(Action::ReplaceBody),
+        "replace_parts" => text(node, word, around, cx).map(Action::ReplaceParts),
         "score" => score(node, cx).map(Action::Score),
         _ => tags(node, cx).map(Action::Tag),
     }
@@ -170,6 +179,7 @@ fn read_bare(word: &str, place: Place, around: Around<'_>, cx: &mut Loader<'_>) 
             None
         }
         "reject" => Some(Action::Reject(default(554, [5, 7, 1]))),
+        "remove_parts" => Some(Action::RemoveParts),
         _ => {
             cx.mistake(place, format!("`{word}` needs a value: {{{word}: …}}"));
             None

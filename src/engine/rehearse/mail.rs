@@ -10,6 +10,7 @@ use crate::facts::NULL_SENDER;
 use crate::facts::Reason;
 use crate::lookup::Given as Answer;
 use crate::message::Message;
+use crate::message::file_name;
 use crate::policy::Given;
 use crate::policy::Policy;
 use std::path::Path;
@@ -206,18 +207,4 @@ fn lines(headers: &[impl AsRef<str>], eml: &mut String) {
         eml.push_str(header.as_ref().trim_end());
         eml.push_str("\r\n");
     }
-}
-
-/// As a parameter: a quoted string, or percent-encoded (RFC 2231) where that
-/// could not hold it.
-fn file_name(name: &str) -> String {
-    let plain = name.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\');
-    if plain {
-        return format!("filename=\"{name}\"");
-    }
-    let encoded: String = name
-        .bytes()
-        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect();
-    format!("filename*=utf-8''{encoded}")
 }
