@@ -12,6 +12,7 @@ use crate::listen::Service;
 use crate::listen::add_one;
 use crate::listen::workers::Place;
 use crate::listen::workers::Workers;
+use futures_util::FutureExt as _;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
@@ -36,6 +37,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinError;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// Postfix's smtpd runs as another user than we do: a group both are in.
 const DEFAULT_MODE: u32 = 0o660;
@@ -47,6 +49,14 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between attempts to accept when file descriptors are short: from the first
 /// to the second. Twenty attempts a second cost nothing and are soon over.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+
+/// How long nobody may be accepted before those who wait are turned away: most
+/// shortages are over sooner, and Postfix would wait for 30 s at least.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long no attempt may have failed for a shortage to be over: when descriptors
+/// are few, each that is freed is soon taken.
+const CALM: Duration = Duration::from_secs(1);
 
 /// After the drain deadline, for milter sessions to end the command in hand.
 const LAST_GRACE: Duration = Duration::from_secs(1);
@@ -133,7 +143,9 @@ impl Listener {
                     Err(error) => {
                         add_one(&service.stats.kind(kind).accept_failures);
                         if let Some(pause) = shortage.pause_after(&error) {
-                            self.shed(&mut shortage).await;
+                            if shortage.lasts() {
+                                self.shed(&mut shortage);
+                            }
                             tokio::time::sleep(pause).await;
                         }
                     }
@@ -168,12 +180,15 @@ impl Listener {
 
     /// Lets one waiting client know that there is no place, by means of the
     /// reserve: it goes on with its default action instead of timing out.
-    async fn shed(&self, shortage: &mut Shortage) {
+    fn shed(&self, shortage: &mut Shortage) {
         if shortage.reserve.take().is_none() {
             return;
         }
-        // It is ready or it fails again, so this does not wait for a client.
-        let _ = tokio::time::timeout(BACK_OFF.0, self.accept()).await;
+        // Asked once only. Without descriptors `accept` fails also when nobody is
+        // there, and who came while we waited here would find the place free.
+        if self.accept().now_or_never().is_none() {
+            shortage.since = None;
+        }
         shortage.refill();
     }
 }
@@ -220,17 +235,21 @@ fn note_end(kind: Kind, service: &Service, ended: Result<(), JoinError>) {
 }
 
 /// No file descriptors or buffers left: said once, waited out, without a busy
-/// loop; a descriptor kept in reserve serves to turn clients away.
+/// loop. Who comes waits too; a descriptor kept in reserve serves to turn clients
+/// away when it lasts.
 struct Shortage {
     listener: String,
     reserve: Option<fs::File>,
     pause: Duration,
-    told: bool,
+    /// Since when nobody was accepted who wanted to be.
+    since: Option<Instant>,
+    /// The last failure, if the shortage was told and its end was not.
+    told: Option<Instant>,
 }
 
 impl Shortage {
     fn new(listener: String) -> Self {
-        let mut shortage = Self { listener, reserve: None, pause: BACK_OFF.0, told: false };
+        let mut shortage = Self { listener, reserve: None, pause: BACK_OFF.0, since: None, told: None };
         shortage.refill();
         shortage
     }
@@ -250,21 +269,32 @@ impl Shortage {
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
             return None;
         }
-        if !self.told {
-            self.told = true;
+        let now = Instant::now();
+        // After a calm it is another one: nobody came in between.
+        if self.told.replace(now).is_none_or(|last| now - last >= CALM) {
+            self.since = None;
             tracing::error!(listener = %self.listener, %error,
                 "cannot accept connections, open ones go on; if files are short, raise LimitNOFILE");
         }
+        self.since.get_or_insert(now);
         let pause = self.pause;
         self.pause = (pause * 2).min(BACK_OFF.1);
         Some(pause)
     }
 
+    /// Whether those who wait have waited long enough.
+    fn lasts(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= PATIENCE)
+    }
+
+    /// Somebody was accepted.
     fn over(&mut self) {
-        if self.told {
-            self.told = false;
-            self.pause = BACK_OFF.0;
-            self.refill();
+        let Some(last) = self.told else { return };
+        self.since = None;
+        self.pause = BACK_OFF.0;
+        self.refill();
+        if last.elapsed() >= CALM {
+            self.told = None;
             tracing::info!(listener = %self.listener, "connections are accepted again");
         }
     }
@@ -498,6 +528,8 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream as BlockingStream;
 
     async fn bound(path: &Path) -> Result<Listener, String> {
         Listener::bind(&Address::Unix(path.to_owned()), &Access::default()).await
@@ -554,15 +586,72 @@ mod tests {
         assert_eq!(group_id("root"), Ok(0));
     }
 
-    #[test]
-    fn a_shortage_is_said_once_and_waited_out() {
+    const EMFILE: i32 = 24;
+
+    fn fails(shortage: &mut Shortage) -> Duration {
+        shortage.pause_after(&io::Error::from_raw_os_error(EMFILE)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shortage_is_waited_out_and_lasts_while_nobody_is_accepted() {
         let mut shortage = Shortage::new("x".into());
         assert!(shortage.reserve.is_some());
         assert_eq!(shortage.pause_after(&io::ErrorKind::ConnectionAborted.into()), None);
-        let emfile = io::Error::from_raw_os_error(24);
-        let pauses: Vec<_> = (0..6).map(|_| shortage.pause_after(&emfile).unwrap().as_millis()).collect();
+        let pauses: Vec<_> = (0..6).map(|_| fails(&mut shortage).as_millis()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 50, 50]);
         shortage.over();
-        assert_eq!(shortage.pause_after(&emfile), Some(BACK_OFF.0));
+        assert_eq!(fails(&mut shortage), BACK_OFF.0);
+
+        let begun = Instant::now();
+        while !shortage.lasts() {
+            tokio::time::sleep(fails(&mut shortage)).await;
+        }
+        assert_eq!(begun.elapsed().as_secs(), PATIENCE.as_secs());
+        shortage.over();
+        fails(&mut shortage);
+        assert!(!shortage.lasts(), "somebody was accepted");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shortage_is_over_when_no_attempt_failed_for_a_while() {
+        let mut shortage = Shortage::new("x".into());
+        fails(&mut shortage);
+        tokio::time::sleep(CALM / 2).await;
+        shortage.over();
+        assert!(shortage.told.is_some(), "said once for all these failures");
+        tokio::time::sleep(CALM / 2).await;
+        shortage.over();
+        assert!(shortage.told.is_none());
+
+        fails(&mut shortage);
+        tokio::time::sleep(PATIENCE).await;
+        fails(&mut shortage);
+        assert!(!shortage.lasts(), "nobody waited in between");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn turned_away_is_who_waits_and_not_who_comes_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("policy");
+        let listener = bound(&path).await.unwrap();
+        let mut shortage = Shortage::new("x".into());
+        let begun = Instant::now();
+        for came in [1, 0, 2] {
+            let come = |_| BlockingStream::connect(&path).unwrap();
+            let waiting: Vec<_> = (0..came).map(come).collect();
+            // The runtime learns of them.
+            tokio::task::yield_now().await;
+            shortage.since = Some(begun);
+            listener.shed(&mut shortage);
+            assert_eq!(shortage.since.is_some(), came > 0, "{came}");
+            assert!(shortage.reserve.is_some());
+            let is_closed = |mut stream: &BlockingStream| {
+                stream.set_nonblocking(true).unwrap();
+                stream.read(&mut [0]).is_ok()
+            };
+            let closed = waiting.iter().filter(|stream| is_closed(stream)).count();
+            assert_eq!(closed, came.min(1), "{came}");
+        }
+        assert!(begun.elapsed().is_zero(), "nobody was waited for");
     }
 }

@@ -3,7 +3,9 @@
 
 use crate::rig::delegation::request;
 use crate::rig::gatepost::tcp_address;
+use crate::rig::milter::negotiation;
 use crate::rig::*;
+use std::io::ErrorKind;
 use std::io::Read as _;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -119,30 +121,59 @@ fn connections_that_say_nothing_or_half_of_it_block_nobody() {
     });
 }
 
+/// More clients than there are descriptors, on both sockets in turn; each has asked.
+fn crowd(gatepost: &Gatepost) -> Vec<TcpStream> {
+    let asks = [(&gatepost.policy, request(NO).into_bytes()), (&gatepost.milter, negotiation())];
+    let come = |(socket, question): &(&String, Vec<u8>)| {
+        let mut stream = connected(socket);
+        stream.write_all(question).unwrap();
+        stream
+    };
+    asks.iter().cycle().take(100).map(come).collect()
+}
+
 #[test]
-fn without_descriptors_open_connections_are_answered_and_new_ones_later() {
-    let gatepost = Gatepost::launched(RULES, &["prlimit", "--nofile=48"], false);
+fn without_descriptors_open_connections_are_answered_and_new_ones_wait() {
+    let gatepost = Gatepost::launched(RULES, &["prlimit", "--nofile=48:1000"], false);
     let mut policy = Delegation::connect(&gatepost.policy);
     assert_eq!(policy.asks(NO), "554 5.7.1 no such person");
-    let open: Vec<_> =
-        (0..100).map(|n| connected(if n % 2 == 0 { &gatepost.policy } else { &gatepost.milter })).collect();
+    let crowd = crowd(&gatepost);
     gatepost.wait_log("cannot accept connections");
     for n in 0..20 {
         assert_eq!(policy.asks(&[("instance", &format!("1.1.1.{n}")), NO[0]]), "554 5.7.1 no such person");
     }
-    drop(open);
-    gatepost.wait_log("connections are accepted again");
-    until("an answer on a new connection", || {
-        let mut fresh = Delegation::connect(&gatepost.policy);
-        fresh.send(request(NO));
-        fresh.answer().filter(|answer| answer.starts_with("554 5.7.1 no such person"))
-    });
-    // The other socket has a back-off of its own, and turns one more away in it.
-    until("a milter session", || Milter::try_connect(&gatepost.milter));
+    gatepost.allow_files(1_000);
+    for (n, mut stream) in crowd.iter().enumerate() {
+        let mut begin = [0; 6];
+        let answered = stream.read_exact(&mut begin);
+        assert!(answered.is_ok(), "number {n}: {answered:?}");
+    }
     serves(&gatepost);
+    until("the end to be told", || {
+        drop(connected(&gatepost.policy));
+        (gatepost.count_log("connections are accepted again") > 0).then_some(())
+    });
     // Said, but not once for each attempt.
     assert!(gatepost.count_log("cannot accept") < 10, "{}", gatepost.log());
     assert!(gatepost.metric("gatepost_protocol_errors_total", &["accept_failed"]).unwrap() >= 1.0);
+}
+
+#[test]
+fn while_descriptors_stay_short_new_clients_are_turned_away_after_a_wait() {
+    let gatepost = Gatepost::launched(RULES, &["prlimit", "--nofile=48:1000"], false);
+    let crowd = crowd(&gatepost);
+    gatepost.wait_log("cannot accept connections");
+    let began = Instant::now();
+    crowd.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
+    // What was answered stays to be read; who waits has nothing; who was closed has an end.
+    let turned_away = |stream: &TcpStream| match stream.peek(&mut [0]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    };
+    until("somebody to be turned away", || crowd.iter().any(turned_away).then_some(()));
+    assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
+    drop(crowd);
+    serves(&gatepost);
 }
 
 #[test]

@@ -234,6 +234,11 @@ impl Gatepost {
         });
     }
 
+    /// From now on it may have so many files open.
+    pub(crate) fn allow_files(&self, count: u32) {
+        program::run("prlimit", [format!("--pid={}", self.child.id()), format!("--nofile={count}")]);
+    }
+
     /// The most memory it ever had, in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

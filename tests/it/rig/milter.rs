@@ -25,23 +25,28 @@ pub(crate) struct Frame {
     pub payload: Vec<u8>,
 }
 
+/// The first frame, as Postfix sends it.
+pub(crate) fn negotiation() -> Vec<u8> {
+    frame('O', &[6, ACTIONS, OPTIONS].map(u32::to_be_bytes).concat())
+}
+
+fn frame(kind: char, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len() + 1).unwrap();
+    [&length.to_be_bytes()[..], &[kind as u8], payload].concat()
+}
+
 impl Milter {
     /// To an inet socket as Postfix writes it; negotiated.
     pub(crate) fn connect(milter: &str) -> Self {
-        Self::try_connect(milter).expect("a frame from gatepost")
-    }
-
-    /// None if the connection is closed instead.
-    pub(crate) fn try_connect(milter: &str) -> Option<Self> {
         let stream = TcpStream::connect(tcp_address(milter)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let mut milter = Self { stream, options: 0 };
-        milter.send('O', &[6, ACTIONS, OPTIONS].map(u32::to_be_bytes).concat());
-        let answer = milter.try_frame()?;
+        milter.stream.write_all(&negotiation()).unwrap();
+        let answer = milter.frame();
         assert_eq!(answer.kind, 'O');
         milter.options = u32::from_be_bytes(answer.payload[8..12].try_into().unwrap());
-        Some(milter)
+        milter
     }
 
     /// With the client's address told and HELO said.
@@ -59,9 +64,7 @@ impl Milter {
     }
 
     pub(crate) fn send(&mut self, kind: char, payload: &[u8]) {
-        let length = u32::try_from(payload.len() + 1).unwrap();
-        let frame = [&length.to_be_bytes()[..], &[kind as u8], payload].concat();
-        self.stream.write_all(&frame).unwrap();
+        self.stream.write_all(&frame(kind, payload)).unwrap();
     }
 
     #[track_caller]
