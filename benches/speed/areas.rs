@@ -3,6 +3,7 @@
 use crate::compare::Comparison;
 use crate::compare::Measure;
 use crate::compare::compare;
+use crate::content;
 use crate::count;
 use crate::dns;
 use crate::dnsbl;
@@ -41,6 +42,11 @@ pub const AREAS: &[Area] = &[
     ("lists", "requests/s with lists of 1,000,000 entries, against 10", rules::lists),
     ("count", "instructions of a policy request, without sockets", count::count),
     ("lookup", "the same lists through the library: loading, and one look-up", lookup::lookup),
+    (
+        "content",
+        "a message to its end through the library: texts, a large file, archives, many parts",
+        content::content,
+    ),
     ("dns", "answers of the DNS from the cache, and what a full one takes", dns::dns),
     ("dnsbl", "a decision over eight zones through the library, all in the cache", dnsbl::dnsbl),
     ("names", "whether a name is that of an access line, through the library", names::names),

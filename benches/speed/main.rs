@@ -18,6 +18,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 mod areas;
 mod compare;
+mod content;
 mod count;
 mod dns;
 mod dnsbl;
