@@ -330,4 +330,81 @@ mod tests {
         let (edits, _) = outbox.edits(&["a@x.test".into()], Whole::default());
         assert_eq!(edits, [Edit::DeleteRecipient("a@x.test".into()), Edit::AddRecipient("n@x.test".into())]);
     }
+
+    fn message(fields: &str) -> Message {
+        let eml = format!("From: a@x.test\nMIME-Version: 1.0\nContent-Type: x/y; name=a.exe\n{fields}\nMZ\n");
+        Message::from_eml(eml.as_bytes())
+    }
+
+    fn remove(rule: u32) -> Done {
+        let change = Change::Replace("gone".into());
+        done(rule, Effect::ChangePart { part: 0, file: "a.exe".into(), change })
+    }
+
+    #[test]
+    fn changed_parts_are_another_body_and_other_fields() {
+        let message = message("Content-Disposition: attachment\n");
+        let mut outbox = Outbox::default();
+        let gone = Effect::RemoveHeader { name: "content-disposition".into(), occurrence: 1 };
+        outbox.add(vec![done(0, gone), remove(1)]);
+        let whole = Whole { message: Some(&message), name: Some("mx.example.com") };
+        let (edits, impossible) = outbox.edits(&[], whole);
+        assert!(impossible.is_empty());
+        let change = |name: &str, value: &str| Edit::ChangeHeader {
+            name: name.into(),
+            occurrence: 1,
+            value: value.into(),
+        };
+        let has = |edit: &Edit| edits.contains(edit);
+        assert!(has(&change("Content-Type", "text/plain; charset=utf-8")), "{edits:?}");
+        assert!(has(&Edit::ReplaceBody(b"gone\r\n".to_vec())), "{edits:?}");
+        // A rule wanted it out altogether, and so it goes once.
+        let of_disposition = |edit: &&Edit| format!("{edit:?}").to_ascii_lowercase().contains("disposition");
+        assert_eq!(edits.iter().filter(of_disposition).count(), 1, "{edits:?}");
+        assert!(!edits.iter().any(|edit| format!("{edit:?}").contains("Authentication-Results")));
+
+        let mut outbox = Outbox::default();
+        outbox.add(vec![remove(1)]);
+        let (edits, impossible) = outbox.edits(&[], Whole::default());
+        assert_eq!((edits.len(), impossible.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_signature_that_breaks_is_told_where_results_are_told() {
+        let message = message("DKIM-Signature: v=1; d=x.test\n");
+        let whole = Whole { message: Some(&message), name: Some("mx.example.com") };
+        let results = |value: &str| Effect::AddHeader {
+            name: AUTHENTICATION_RESULTS.into(),
+            value: value.into(),
+            at_end: false,
+        };
+        for (effects, expected) in [
+            (vec![remove(0)], &["mx.example.com; none (the body was changed"][..]),
+            (
+                vec![done(1, results("mx.example.com; dkim=pass")), remove(0)],
+                &["mx.example.com; dkim=pass (the body was changed"],
+            ),
+            (vec![done(1, results("mx.example.com; dkim=pass"))], &["mx.example.com; dkim=pass"]),
+            (vec![done(1, Effect::ReplaceBody("x".into()))], &["mx.example.com; none (the body was changed"]),
+            (vec![], &[]),
+        ] {
+            let mut outbox = Outbox::default();
+            outbox.add(effects);
+            let (edits, _) = outbox.edits(&[], whole);
+            let told: Vec<_> = edits
+                .iter()
+                .filter_map(|edit| match edit {
+                    Edit::PrependHeader { name, value } if name == AUTHENTICATION_RESULTS => {
+                        Some(value.as_str())
+                    }
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(told.len(), expected.len(), "{told:?}");
+            for (told, expected) in told.iter().zip(expected) {
+                assert!(told.starts_with(expected), "{told}");
+                assert_eq!(told.contains("changed"), expected.contains("changed"), "{told}");
+            }
+        }
+    }
 }

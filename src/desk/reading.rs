@@ -37,42 +37,120 @@ impl Desk {
     /// The message with all that is wanted of it, or, when half of the deadline is over,
     /// what was found until then, as for any other cap. None only if reading it failed.
     pub(super) async fn read(&self, mut message: Message) -> Option<Message> {
-        let stop = Stop::default();
         if !message.may_take_long() {
-            message.finish(&stop);
+            message.finish(&Stop::default());
             return Some(message);
         }
         let limit = self.deadlines.message / 2;
-        let until = Instant::now() + limit;
-        let waiting = Waiting(stop.clone());
-        let Ok(Ok(permit)) = timeout_at(until, Arc::clone(&self.readers.0).acquire_owned()).await else {
-            self.metrics.fail_open(FailOpen::Overload);
-            stop.now();
-            message.finish(&stop);
-            return Some(message);
-        };
-        let mut reading = spawn_blocking(move || {
-            message.finish(&stop);
-            drop(permit);
+        let read = self.readers.run(limit, move |stop| {
+            message.finish(stop);
             message
         });
-        let read = match timeout_at(until, &mut reading).await {
-            Ok(read) => Ok(read),
+        let (message, failed) = read.await;
+        failed.into_iter().for_each(|reason| self.metrics.fail_open(reason));
+        message
+    }
+}
+
+impl Readers {
+    /// Has `work` done when it is its turn. After `limit` it is told to stop; what it has
+    /// until then counts. What went wrong is beside it.
+    async fn run<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce(&Stop) -> T + Send + 'static,
+    ) -> (Option<T>, Option<FailOpen>) {
+        let until = Instant::now() + limit;
+        let stop = Stop::default();
+        let waiting = Waiting(stop.clone());
+        let Ok(Ok(permit)) = timeout_at(until, Arc::clone(&self.0).acquire_owned()).await else {
+            // What needs no archive opened is known all the same.
+            stop.now();
+            return (Some(work(&stop)), Some(FailOpen::Overload));
+        };
+        let mut working = spawn_blocking(move || {
+            let made = work(&stop);
+            drop(permit);
+            made
+        });
+        let made = match timeout_at(until, &mut working).await {
+            Ok(made) => Ok(made),
             Err(_) => {
                 drop(waiting);
-                timeout(at_last(limit), reading).await
+                timeout(at_last(limit), working).await
             }
         };
-        match read {
-            Ok(Ok(message)) => return Some(message),
-            Ok(Err(_)) => self.metrics.fail_open(FailOpen::Internal),
-            Err(_) => self.metrics.fail_open(FailOpen::Deadline),
+        match made {
+            Ok(Ok(made)) => (Some(made), None),
+            Ok(Err(_)) => (None, Some(FailOpen::Internal)),
+            Err(_) => (None, Some(FailOpen::Deadline)),
         }
-        None
     }
 }
 
 /// A reader that is told to stop looks up after each file and each few MiB.
 fn at_last(limit: Duration) -> Duration {
     (limit / 4).max(Duration::from_millis(100))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    fn until_told(stop: &Stop) -> &'static str {
+        while !stop.is_wanted() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        "so far"
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_told_to_stop_and_counts_as_it_is() {
+        let readers = Readers::default();
+        assert_eq!(readers.run(Duration::from_secs(10), |_| "all").await, (Some("all"), None));
+        assert_eq!(readers.run(Duration::from_millis(20), until_told).await, (Some("so far"), None));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_stop_or_panics_is_given_up_and_counted() {
+        let readers = Readers::default();
+        let deaf = |_: &Stop| std::thread::sleep(Duration::from_millis(600));
+        let given_up = readers.run(Duration::from_millis(20), deaf).await;
+        assert_eq!(given_up, (None, Some(FailOpen::Deadline)));
+        let panics = |_: &Stop| -> () { panic!("a reader's fault") };
+        let failed = readers.run(Duration::from_secs(10), panics).await;
+        assert_eq!(failed, (None, Some(FailOpen::Internal)));
+        // Its place is free again.
+        assert_eq!(readers.run(Duration::from_secs(10), |_| 1).await, (Some(1), None));
+    }
+
+    #[tokio::test]
+    async fn so_many_read_at_once_and_who_gets_no_turn_reads_without_archives() {
+        let readers = Readers(Arc::new(Semaphore::new(1)));
+        let at_work = Arc::new(AtomicUsize::new(0));
+        let first = readers.run(Duration::from_millis(300), {
+            let at_work = Arc::clone(&at_work);
+            move |stop| {
+                at_work.fetch_add(1, Ordering::SeqCst);
+                until_told(stop)
+            }
+        });
+        let second = readers.run(Duration::from_millis(50), {
+            let at_work = Arc::clone(&at_work);
+            move |stop: &Stop| (stop.is_wanted(), at_work.load(Ordering::SeqCst))
+        });
+        let (first, second) = tokio::join!(first, second);
+        assert_eq!(first, (Some("so far"), None));
+        assert_eq!(second, (Some((true, 1)), Some(FailOpen::Overload)));
+    }
+
+    #[tokio::test]
+    async fn when_nobody_waits_any_more_the_reader_is_told() {
+        let readers = Readers(Arc::new(Semaphore::new(1)));
+        let gone = readers.run(Duration::from_secs(60), until_told);
+        assert!(timeout(Duration::from_millis(50), gone).await.is_err());
+        assert_eq!(readers.run(Duration::from_secs(10), |_| "next").await, (Some("next"), None));
+    }
 }
