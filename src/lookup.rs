@@ -65,6 +65,18 @@ pub enum Finding {
 }
 
 impl Finding {
+    /// What it says of who vouches for the mail: by which method, and the result.
+    pub fn results(&self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Arc(chain) => vec![("arc", chain.result.word())],
+            Self::Dkim(signatures) => {
+                signatures.iter().map(|signature| ("dkim", signature.result.word())).collect()
+            }
+            Self::Spf(answer) => vec![("spf", answer.result.word())],
+            Self::Dns(_) | Self::Site(_) => Vec::new(),
+        }
+    }
+
     /// Whether it says something, rather than that nobody could.
     fn is_known(&self) -> bool {
         match self {

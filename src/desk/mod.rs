@@ -289,6 +289,9 @@ impl Desk {
             let rule = asked.active.policy.rules.get(rule as usize).map_or("", |rule| rule.name.as_str());
             tracing::info!(id = asked.id, rule, action, "an action could not be done");
         }
+        for (method, result) in &decided.told {
+            self.metrics.authentication(method, result);
+        }
         for rule in 0..decided.unknown {
             let reason = if rule < decided.unanswered { FailOpen::Dns } else { FailOpen::Store };
             self.metrics.fail_open(reason);

@@ -45,6 +45,7 @@ pub(super) async fn passes(
         let mut asked: FuturesUnordered<_> =
             wanted.iter().cloned().map(|lookup| find_out(lookup, ask.facts, store)).collect();
         while let Ok(Some((lookup, finding))) = timeout_at(until, asked.next()).await {
+            once.told.extend(finding.results());
             once.lookups.add(lookup, finding);
         }
         if Instant::now() >= until {

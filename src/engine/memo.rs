@@ -69,6 +69,8 @@ pub(super) struct Once<'a> {
     /// In each world; by attribute.
     pub(super) listed: [Vec<(Fact, Listed)>; 2],
     pub(super) lookups: Lookups<'a>,
+    /// What was found out of who vouches for the mail: by which method, and the result.
+    pub(super) told: Vec<(&'static str, &'static str)>,
     conditions: RefCell<Asked>,
     guards: RefCell<Asked>,
 }
@@ -78,6 +80,7 @@ impl<'a> Once<'a> {
         Self {
             lookups,
             listed: Default::default(),
+            told: Vec::new(),
             conditions: RefCell::default(),
             guards: RefCell::default(),
         }

@@ -255,6 +255,8 @@ pub struct Decided {
     /// The marks in the world of all rules, for the log.
     pub known: Known,
     pub trace: Vec<Trace>,
+    /// What was found out now of who vouches for the mail: by which method, and the result.
+    pub told: Vec<(&'static str, &'static str)>,
     /// With `trace`, what is to be charged: who asked, and what.
     pub due: Vec<(u32, Question)>,
     /// With `trace`, what is to be remembered otherwise.
@@ -405,10 +407,11 @@ pub async fn decide(ask: Ask<'_>, recall: &mut Recall, store: Store<'_>) -> Deci
     if store.charges {
         listing::list(&ask, &passes, store).await;
     }
+    let told = std::mem::take(&mut once.told);
     recall.findings = once.lookups.into_findings();
     remember(&ask, recall, &mut passes);
     let due = due.into_iter().map(|due| (due.rule, due.question)).collect();
-    Decided { due, shown, ..conclude(&ask, passes) }
+    Decided { told, due, shown, ..conclude(&ask, passes) }
 }
 
 /// Has the store answer all questions at once. What was charged for this
@@ -497,6 +500,7 @@ fn conclude(ask: &Ask<'_>, passes: Passes) -> Decided {
         false => (None, String::new()),
     };
     Decided {
+        told: Vec::new(),
         verdict,
         would,
         hits: all.hits.into_iter().filter_map(hit).collect(),

@@ -115,6 +115,9 @@ families! {
     PROTOCOL_ERRORS: Counter "protocol_errors_total"
         [INTERFACE, ("kind", Values::Named("oddities the readers of both protocols know"))]
         "Requests that broke the protocol";
+    AUTHENTICATION: Counter "authentication_results_total"
+        [("method", Values::Closed(&["arc", "dkim", "spf"])), ("result", Values::Named("results of the check of that name"))]
+        "What was found of who vouches for mail, where rules ask: once a signature, chain or identity";
     CONTENT_FINDINGS: Counter "content_findings_total"
         [("finding", Values::Named("kinds of files that are out of the ordinary, and what readers of a message disagree about: the words of `attachment` and `ambiguous_mime`"))]
         "Messages in which this was found, of those that rules asked about";

@@ -83,6 +83,7 @@ pub struct Metrics {
     /// Bounded by the words in our source.
     protocol_errors: Mutex<BTreeMap<(Interface, &'static str), u64>>,
     /// Bounded likewise.
+    authentication: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     findings: Mutex<BTreeMap<&'static str, u64>>,
     tables: Mutex<BTreeMap<&'static str, Table>>,
     /// By the names under which zones are shown, which several may share.
@@ -131,6 +132,7 @@ impl Metrics {
             rules: Mutex::default(),
             lists: Mutex::default(),
             protocol_errors: Mutex::default(),
+            authentication: Mutex::default(),
             findings: Mutex::default(),
             tables: Mutex::default(),
             zones: Mutex::default(),
@@ -155,6 +157,11 @@ impl Metrics {
 
     pub fn fail_open(&self, reason: FailOpen) {
         self.fail_open[reason.index()].fetch_add(1, Relaxed);
+    }
+
+    /// What one method said of who vouches for a mail.
+    pub fn authentication(&self, method: &'static str, result: &'static str) {
+        *self.authentication.lock().entry((method, result)).or_default() += 1;
     }
 
     /// What was found in one message, each once.
@@ -447,6 +454,10 @@ impl Metrics {
                 .lock()
                 .iter()
                 .try_for_each(|((interface, kind), total)| series.counter(&[interface.word(), kind], *total))
+        })?;
+        family(out, &table::AUTHENTICATION, |series| {
+            let counts = self.authentication.lock();
+            counts.iter().try_for_each(|((method, result), total)| series.counter(&[method, result], *total))
         })?;
         family(out, &table::CONTENT_FINDINGS, |series| {
             self.findings.lock().iter().try_for_each(|(finding, total)| series.counter(&[finding], *total))

@@ -26,6 +26,7 @@ fn busy() -> Arc<Metrics> {
     metrics.set_table("sessions", Table { entries: 1, capacity: 2, evictions: 3 });
     metrics.set_protocol_errors(Interface::Policy, "nul", 1);
     metrics.content(&["macros"]);
+    metrics.authentication("dkim", "pass");
     metrics.state_kept(jiff::Timestamp::UNIX_EPOCH);
     metrics
 }
@@ -44,6 +45,7 @@ fn counting_shows() {
     metrics.set_protocol_errors(Interface::Policy, "nul", 7);
     metrics.set_table("sessions", Table { entries: 10, capacity: 20, evictions: 1 });
     metrics.set_log_lines_dropped(6);
+    metrics.authentication("spf", "fail");
     metrics.content(&["macros", "limits"]);
     metrics.content(&["macros"]);
     metrics.state_kept(jiff::Timestamp::from_second(1_700_000_100).unwrap());
@@ -51,6 +53,7 @@ fn counting_shows() {
     metrics.state_failed();
     metrics.http_unauthorized();
     for line in [
+        "gatepost_authentication_results_total{method=\"spf\",result=\"fail\"} 1",
         "gatepost_content_findings_total{finding=\"macros\"} 2",
         "gatepost_state_snapshot_timestamp_seconds 1700000100.0",
         "gatepost_state_written_bytes_total{file=\"journal\"} 64",

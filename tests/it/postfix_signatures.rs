@@ -80,6 +80,11 @@ fn signed_mail_passes_and_changed_mail_fails() {
         assert_eq!(message.header("X-Dmarc"), [dmarc], "{name}");
         assert_eq!(message.header("X-Arc"), ["none"], "{name}");
     }
+    let counted = |result: &str| {
+        let result = format!("result=\"{result}\"");
+        rig.gatepost.metric("gatepost_authentication_results_total", &["method=\"dkim\"", &result])
+    };
+    assert_eq!([counted("pass"), counted("fail"), counted("permerror")], [Some(5.0), Some(2.0), Some(2.0)]);
 }
 
 #[test]
