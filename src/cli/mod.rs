@@ -110,9 +110,9 @@ enum Command {
     },
     /// Shows which entries of lists are of use to the running daemon.
     ///
-    /// Counted since its start is each time that a rule applied whose `when`, or whose
-    /// file's, had found an entry; lists of more than 1,000 entries are not. The daemon is
-    /// found by `control:` of its file.
+    /// Counted is each time that a rule applied whose `when`, or whose file's, had found
+    /// an entry, with `state.dir` beyond restarts; not of lists of more than 1,000
+    /// entries. The daemon is found by `control:` of its file.
     #[command(verbatim_doc_comment)]
     Lists {
         #[command(subcommand)]

@@ -63,7 +63,6 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use usage::Usage;
 
 /// Who is at the other end of one of our sockets: always a Postfix process.
 #[derive(Clone, Debug)]
@@ -155,7 +154,6 @@ pub struct Desk {
     data_ports: DataPorts,
     state: State,
     resolver: Resolver,
-    usage: Usage,
     readers: Readers,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -171,6 +169,7 @@ pub struct Desk {
 impl Desk {
     pub fn new(parts: Parts) -> Self {
         let first = parts.clock.now() / 1000;
+        parts.state.count_uses(parts.clock.now());
         let counters = parts.metrics.load_rules(report::labels(&parts.policy));
         let active = Active { policy: parts.policy, counters };
         Self {
@@ -179,7 +178,6 @@ impl Desk {
             data_ports: DataPorts::default(),
             state: parts.state,
             resolver: parts.resolver,
-            usage: Usage::new(parts.clock.now()),
             readers: Readers::default(),
             clock: parts.clock,
             metrics: parts.metrics,
@@ -282,7 +280,7 @@ impl Desk {
         for hit in &decided.hits {
             asked.active.counters.hit(hit.rule as usize);
             if let Some(rule) = asked.active.policy.rules.get(hit.rule as usize) {
-                self.usage.note(&asked.active.policy, rule, asked.facts, || self.clock.now());
+                self.note_use(&asked.active.policy, rule, asked.facts);
             }
         }
         for &(rule, action) in &decided.failed {

@@ -6,7 +6,6 @@ use super::session::Session;
 use super::session::Transaction;
 use super::sessions;
 use super::sessions::Handle;
-use super::usage::MAX_NOTED;
 use crate::content::Kind;
 use crate::content::Kinds;
 use crate::decision::About;
@@ -34,6 +33,7 @@ use crate::policy::Policy;
 use crate::state::MAX_DISTINCT_KEYS;
 use crate::state::MAX_GREYLISTED_NETWORKS;
 use crate::state::MAX_LISTED_KEYS;
+use crate::state::MAX_NOTED;
 use crate::state::MAX_PROVED;
 use crate::state::MAX_WAITING;
 use crate::verdict::Done;
@@ -126,7 +126,7 @@ pub(super) fn sample(desk: &Desk) {
     ] {
         desk.metrics.set_table(name, Table { entries, capacity: capacity as u64, evictions });
     }
-    let (entries, capacity) = (desk.usage.len() as u64, MAX_NOTED as u64);
+    let (entries, capacity) = (desk.state.used_entries() as u64, MAX_NOTED as u64);
     desk.metrics.set_table("list_usage", Table { entries, capacity, evictions: 0 });
     desk.metrics.set_fail_open_elsewhere(metrics::FailOpen::Full, sizes.full);
     let dns = desk.resolver.stats();

@@ -42,6 +42,7 @@ mod shown;
 mod slots;
 mod strict;
 mod tokens;
+mod usage;
 mod variety;
 mod weigh;
 
@@ -76,6 +77,8 @@ pub use memory::Memory;
 pub use memory::Remembered;
 pub use shown::KeyUse;
 pub use shown::WindowUse;
+pub use usage::MAX_NOTED;
+pub use usage::Used;
 
 use buckets::Table;
 use distinct::Distinct;
@@ -87,6 +90,7 @@ use listings::Listings;
 use seed::Secret;
 use smallvec::SmallVec;
 use std::time::Duration;
+use usage::Usage;
 
 /// So many overdue reservations are settled by each new one: above one, so that
 /// settling keeps ahead.
@@ -163,6 +167,7 @@ pub struct Stats {
 pub struct State {
     table: Table,
     listings: Listings,
+    usage: Usage,
     holds: Holds,
     // On the heap: they are some kilobytes each, and a future may hold a state.
     distinct: Box<Distinct>,
@@ -179,6 +184,7 @@ impl State {
         Self {
             table: Table::new(max_keys),
             listings: Listings::new(MAX_LISTED_KEYS),
+            usage: Usage::default(),
             holds: Holds::new(MAX_HOLDS),
             distinct: Box::new(Distinct::new(MAX_DISTINCT_KEYS, secret.clone())),
             greylist: Box::new(Greylist::new(secret.clone())),
@@ -192,6 +198,30 @@ impl State {
     #[cfg(test)]
     pub fn stuck() -> Self {
         Self { stuck: true, ..Self::in_memory(1) }
+    }
+
+    /// Uses of entries of lists are counted from now on, or go on to be; since when.
+    pub fn count_uses(&self, now: Nanos) -> Nanos {
+        self.usage.begin(now)
+    }
+
+    /// An entry of a list has found something.
+    pub fn add_use(&self, list: &str, entry: &str, now: Nanos) {
+        self.usage.add(list, entry, now);
+    }
+
+    pub fn uses_of(&self, list: &str, entry: &str) -> Option<Used> {
+        self.usage.of(list, entry)
+    }
+
+    /// Forgets what is in no list any more.
+    pub fn keep_uses(&self, is_there: impl Fn(&str, &str) -> bool) {
+        self.usage.keep(is_there);
+    }
+
+    /// How many entries have been used.
+    pub fn used_entries(&self) -> usize {
+        self.usage.len()
     }
 
     /// What [`admit`](Self::admit) would say of each question alone; charges nothing.

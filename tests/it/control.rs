@@ -73,7 +73,7 @@ fn an_operator_sees_of_what_use_lists_are() {
     assert!(lines[1].starts_with("198.51.100.0/28 list=known count=1 first=20"), "{shown}");
     for (words, code, why) in [
         (&["lists", "show", "nowhere"][..], 3, "no rule asks for list `nowhere`"),
-        (&["lists", "unused"], 3, "has not run for so long"),
+        (&["lists", "unused"], 3, "has not counted for so long"),
         (&["lists", "unused", "--for", "soon"], 2, "is not a time"),
     ] {
         let (found, _, said) = run(words);

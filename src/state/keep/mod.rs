@@ -23,6 +23,7 @@ mod rings;
 mod seed;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 pub(super) use buckets::SetBack;
 pub(super) use fields::Input;
@@ -62,10 +63,12 @@ pub(super) enum Kind {
     Waiting = 6,
     Proved = 7,
     Network = 8,
+    /// Of entries of lists.
+    Usage = 9,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::End,
         Self::Bucket,
         Self::CoarseBucket,
@@ -75,6 +78,7 @@ impl Kind {
         Self::Waiting,
         Self::Proved,
         Self::Network,
+        Self::Usage,
     ];
 
     fn of(number: u8) -> Option<Self> {
@@ -176,8 +180,8 @@ type PartStep = fn(&dyn Kept, &mut Cursor, &mut Output) -> Step;
 
 impl State {
     /// What files keep, in the order in which it is written.
-    fn parts(&self) -> [&dyn Kept; 4] {
-        [&self.table, &self.listings, &*self.distinct, &*self.greylist]
+    fn parts(&self) -> [&dyn Kept; 5] {
+        [&self.table, &self.listings, &*self.distinct, &*self.greylist, &self.usage]
     }
 
     /// Takes in a record; None if it can't be understood.
@@ -189,6 +193,7 @@ impl State {
             Kind::Listings => &self.listings,
             Kind::Distinct => &*self.distinct,
             Kind::Waiting | Kind::Proved | Kind::Network => &*self.greylist,
+            Kind::Usage => &self.usage,
         };
         part.restore(kind, from, loading)
     }

@@ -118,6 +118,31 @@ fn everything_is_there_again_after_a_restart() {
 }
 
 #[test]
+fn what_entries_of_lists_have_found_is_counted_on() {
+    let (dir, state) = (folder(), State::in_memory(100));
+    state.count_uses(at(0).nanos);
+    for number in 0..600 {
+        state.add_use("known", &number.to_string(), at(1).nanos);
+    }
+    let (mut keeper, _) = open(dir.path(), &state, at(2));
+    keeper.finish(&state, || at(3));
+    // These are in the journal alone.
+    state.add_use("known", "7", at(4).nanos);
+    state.keep_uses(|_, entry| entry != "8");
+    keeper.finish(&state, || at(5));
+    drop(keeper);
+    let (other, warnings) = restored(dir.path(), at(6));
+    assert_eq!(warnings, Vec::<String>::new());
+    assert_eq!(other.count_uses(at(9).nanos), at(0).nanos);
+    assert_eq!(other.used_entries(), 599);
+    for entry in ["0", "7", "8", "599", "600"] {
+        assert_eq!(other.uses_of("known", entry), state.uses_of("known", entry), "{entry}");
+    }
+    assert_eq!(other.uses_of("known", "7").unwrap().count, 2);
+    assert_eq!(other.uses_of("other", "7"), None);
+}
+
+#[test]
 fn a_repeat_is_remembered_after_the_listing_is_over() {
     let (dir, state) = (folder(), State::in_memory(1_000));
     list(&state, "eve", at(0));
