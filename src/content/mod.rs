@@ -12,6 +12,7 @@ mod document;
 mod kind;
 mod magic;
 mod name;
+mod names;
 
 pub use budget::Budget;
 pub use budget::MAX_DEPTH;
@@ -19,6 +20,7 @@ pub use budget::MAX_FILES;
 pub use budget::Stop;
 pub use kind::Kind;
 pub use kind::Kinds;
+pub use names::Names;
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

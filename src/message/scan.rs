@@ -10,6 +10,7 @@
 //! It does not decode bodies: an encoded message within a message stays shut, and
 //! uuencoded files in a text are not seen.
 
+use crate::content::Names;
 use crate::message::boundaries::Boundaries;
 use crate::message::boundaries::Delimiter;
 use crate::message::boundaries::Level;
@@ -18,7 +19,6 @@ use crate::message::lines::Lines;
 use crate::message::lines::MAX_LINE_BYTES;
 use crate::message::parameters;
 use crate::message::parameters::Field;
-use crate::message::part::Names;
 use crate::message::part::Part;
 use crate::message::part_header::Kind;
 use crate::message::part_header::MAX_FIELDS_BYTES;
