@@ -19,6 +19,11 @@ pub(super) const MAX_RATIO: u64 = 250;
 /// Bytes that any archive may make, whatever its size.
 pub(super) const FREE_BYTES: u64 = 16 << 20;
 
+/// Bytes of one file that is unpacked; of a longer one only its beginning is looked at.
+pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
+/// Bytes of all files that are unpacked at one time, each in the one before.
+pub(super) const MAX_HELD_BYTES: u64 = 96 << 20;
+
 /// Told by whoever waits that nobody does any more.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -38,13 +43,15 @@ impl Stop {
 pub struct Budget {
     bytes: u64,
     files: usize,
+    /// Bytes that are in memory now.
+    held: u64,
     stop: Stop,
     limit: Option<&'static str>,
 }
 
 impl Budget {
     pub fn new(stop: Stop) -> Self {
-        Self { bytes: MAX_UNPACKED_BYTES, files: MAX_FILES, stop, limit: None }
+        Self { bytes: MAX_UNPACKED_BYTES, files: MAX_FILES, held: 0, stop, limit: None }
     }
 
     /// For `bytes` that are about to be made; false: they must not be.
@@ -73,6 +80,21 @@ impl Budget {
             }
             None => self.hit("more files than are listed"),
         }
+    }
+
+    /// For bytes that stay until they are given back; false: they must not be kept.
+    pub(super) fn hold(&mut self, bytes: u64) -> bool {
+        match self.held.checked_add(bytes) {
+            Some(held) if held <= MAX_HELD_BYTES => {
+                self.held = held;
+                true
+            }
+            _ => self.hit("more in archives than is kept at one time"),
+        }
+    }
+
+    pub(super) fn give_back(&mut self, bytes: u64) {
+        self.held = self.held.saturating_sub(bytes);
     }
 
     /// Says which cap was hit, the first that was; always false.

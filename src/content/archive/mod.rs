@@ -1,22 +1,98 @@
 //! Archives of all kinds, opened within each other.
+//!
+//! They come from strangers and are made to be misread. Each kind has its reader,
+//! which looks only at the bytes in memory and puts what it finds into [`opened`];
+//! that looks at each file as at any other and so opens archives in archives, not
+//! deeper than [`MAX_DEPTH`]. Bytes are made through [`unpack`] alone, which takes
+//! them from the budget.
+
+mod bytes;
+mod codec;
+mod compress;
+mod format;
+mod opened;
+mod stream;
+mod tar;
+mod unpack;
+pub(super) mod zip;
+
+use ring::digest;
 
 use super::Budget;
 use super::File;
 use super::Given;
+use super::Kind;
 use super::Kinds;
+use super::MAX_DEPTH;
+use super::Names;
 use super::Wants;
 use super::document;
 use super::magic;
+use format::Format;
+use opened::Opened;
+use unpack::Allowance;
 
 /// Adds the file, and what is in it.
 pub(super) fn examine(given: Given<'_>, wants: Wants, budget: &mut Budget, files: &mut Vec<File>) {
+    let place = files.len();
+    let room = budget.take_file();
+    let wants = if room { wants } else { Wants { inside: false, ..wants } };
+    look(given, None, 0, wants, budget, files);
+    if !room && let Some(file) = files.get_mut(place) {
+        file.kinds.add(Kind::Limits);
+    }
+}
+
+/// A file that stands in `within`, `depth` archives deep. It calls itself by way of
+/// the readers, [`MAX_DEPTH`] times at most.
+fn look(
+    given: Given<'_>,
+    within: Option<u32>,
+    depth: u8,
+    wants: Wants,
+    budget: &mut Budget,
+    files: &mut Vec<File>,
+) {
     let mut kinds = Kinds::NONE;
     if wants.kinds || wants.inside {
         kinds = magic::kinds(given);
     }
-    if wants.inside {
-        kinds.join(document::inside(given, kinds, budget));
-    }
+    let place = files.len();
+    let sha256 = wants.hashes.then(|| sha256(given.bytes)).flatten();
     let size = given.bytes.len() as u64;
-    files.push(File { names: given.names.to_vec(), kinds, size, sha256: None, within: None });
+    files.push(File { names: given.names.to_vec(), kinds, size, sha256, within });
+    if !wants.inside {
+        return;
+    }
+    kinds.join(document::inside(given, kinds, budget));
+    let Some(format) = Format::of(given) else { return add(files, place, kinds) };
+    kinds.join(format.kinds());
+    if depth >= MAX_DEPTH {
+        budget.hit("more archives within each other than are opened");
+        return add(files, place, kinds.with(Kind::Limits));
+    }
+    let mut opened = Opened {
+        bytes: given.bytes,
+        names: given.names,
+        kinds,
+        place: u32::try_from(place).unwrap_or(u32::MAX),
+        depth,
+        wants,
+        allowance: Allowance::of(given.bytes),
+        budget,
+        files,
+    };
+    format.open(&mut opened);
+    let kinds = opened.kinds;
+    add(files, place, kinds);
+}
+
+fn add(files: &mut [File], place: usize, kinds: Kinds) {
+    if let Some(file) = files.get_mut(place) {
+        file.kinds.join(kinds);
+    }
+}
+
+fn sha256(bytes: &[u8]) -> Option<[u8; 32]> {
+    digest::digest(&digest::SHA256, bytes).as_ref().try_into().ok()
 }

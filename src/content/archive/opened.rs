@@ -1,0 +1,115 @@
+//! One archive while it is read: where its reader puts what it finds.
+
+use std::io::Read;
+
+use super::Budget;
+use super::Given;
+use super::Kind;
+use super::Kinds;
+use super::Names;
+use super::look;
+use super::unpack::Allowance;
+use super::unpack::End;
+use super::unpack::unpack;
+use crate::content::File;
+use crate::content::Wants;
+
+/// Whether a reader goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use]
+pub(super) enum Go {
+    On,
+    Stop,
+}
+
+/// An archive and what was found of it.
+pub(super) struct Opened<'a, 'b> {
+    pub bytes: &'a [u8],
+    /// Every name that the archive goes by.
+    pub names: &'a [String],
+    /// What it is, beyond what its beginning says.
+    pub kinds: Kinds,
+    /// Its place among the files.
+    pub place: u32,
+    pub depth: u8,
+    pub wants: Wants,
+    pub budget: &'b mut Budget,
+    pub files: &'b mut Vec<File>,
+    pub allowance: Allowance,
+}
+
+impl Opened<'_, '_> {
+    pub(super) fn is(&mut self, kind: Kind) {
+        self.kinds.add(kind);
+    }
+
+    /// A cap was hit: there is more in it than is known.
+    pub(super) fn limit(&mut self, limit: &'static str) -> Go {
+        self.budget.hit(limit);
+        self.is(Kind::Limits);
+        Go::Stop
+    }
+
+    /// A file that is not unpacked.
+    pub(super) fn list(&mut self, names: Names, size: u64) -> Go {
+        if !self.has_room(&names) {
+            return Go::Stop;
+        }
+        let within = Some(self.place);
+        self.files.push(File { names: names.found, size, within, ..File::default() });
+        Go::On
+    }
+
+    /// A file that stands in the archive as it is.
+    pub(super) fn stored(&mut self, names: Names, bytes: &[u8]) -> Go {
+        // Many may stand at one place.
+        if !self.allowance.take(bytes.len() as u64, self.budget) {
+            self.is(Kind::Limits);
+            let _ = self.list(names, bytes.len() as u64);
+            return Go::Stop;
+        }
+        self.file(names, bytes, bytes.len() as u64)
+    }
+
+    /// A file that `source` makes, of which the archive says that it has so many
+    /// bytes; returns how many were made.
+    pub(super) fn packed(&mut self, names: Names, size: u64, source: &mut dyn Read) -> (Go, u64) {
+        let (bytes, end) = unpack(source, size, &mut self.allowance, self.budget);
+        let made = bytes.len() as u64;
+        match end {
+            End::Damaged => self.is(Kind::Damaged),
+            End::Limit => self.is(Kind::Limits),
+            End::Whole => {}
+        }
+        let size = if end == End::Whole { made } else { made.max(size) };
+        let go = self.file(names, &bytes, size);
+        drop(bytes);
+        self.budget.give_back(made);
+        (go, made)
+    }
+
+    fn file(&mut self, names: Names, bytes: &[u8], size: u64) -> Go {
+        if !self.has_room(&names) {
+            return Go::Stop;
+        }
+        let given = Given { bytes, names: &names.found, media_type: None };
+        let place = self.files.len();
+        look(given, Some(self.place), self.depth + 1, self.wants, self.budget, self.files);
+        if let Some(file) = self.files.get_mut(place) {
+            file.size = size;
+        }
+        Go::On
+    }
+
+    fn has_room(&mut self, names: &Names) -> bool {
+        if let Some(limit) = names.limit {
+            self.budget.hit(limit);
+            self.is(Kind::Limits);
+        }
+        let room = self.budget.take_file();
+        if !room {
+            self.is(Kind::Limits);
+        }
+        room
+    }
+}

@@ -1,0 +1,142 @@
+//! Zip archives, read from both ends.
+//!
+//! Each file is told twice: in the directory at the end and before its bytes. Some
+//! programs believe one, some the other, and archives are made so that both see what
+//! they should. All names of both are names of the file; where the two differ, or
+//! where something stands that only one of them sees, the archive is ambiguous.
+
+mod directory;
+pub(super) mod entry;
+pub(super) mod names;
+
+use std::borrow::Cow;
+
+use super::Budget;
+use super::Kind;
+use super::opened::Go;
+use super::opened::Opened;
+use super::unpack::Allowance;
+use super::unpack::End;
+use super::unpack::unpack;
+use directory::Directory;
+use entry::Entry;
+use entry::Stored;
+
+pub(super) use directory::ends_as_zip;
+
+/// What a file that is a zip archive is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Purpose {
+    Archive,
+    /// A document or a program that is only packed so.
+    Other,
+}
+
+pub(super) fn open(opened: &mut Opened<'_, '_>) {
+    let bytes = opened.bytes;
+    let directory = Directory::read(bytes);
+    if purpose(&directory.entries) == Purpose::Archive {
+        opened.is(Kind::Archive);
+    }
+    opened.kinds.join(directory.kinds);
+    if let Some(limit) = directory.limit {
+        let _ = opened.limit(limit);
+    }
+    if directory.prefix > 0 {
+        let is_program = bytes.starts_with(b"MZ") || bytes.starts_with(b"\x7FELF");
+        opened.is(if is_program { Kind::SelfExtracting } else { Kind::AmbiguousArchive });
+    }
+    for entry in &directory.entries {
+        if file(opened, entry) == Go::Stop {
+            return;
+        }
+    }
+}
+
+fn file(opened: &mut Opened<'_, '_>, entry: &Entry<'_>) -> Go {
+    if entry.is_folder() {
+        return Go::On;
+    }
+    let names = entry.names();
+    if entry.is_encrypted() {
+        opened.is(Kind::EncryptedArchive);
+        return opened.list(names, entry.size);
+    }
+    let stored = match entry.stored(opened.bytes) {
+        Ok(stored) => stored,
+        Err(kind) => {
+            opened.is(kind);
+            return opened.list(names, entry.size);
+        }
+    };
+    let (go, made) = match stored {
+        Stored::Plain(bytes) => (opened.stored(names, bytes), bytes.len() as u64),
+        Stored::Packed(mut decoder) => opened.packed(names, entry.size, &mut *decoder),
+    };
+    // Some programs end a file where it is said to end, others where it does.
+    if made != entry.size && !entry.is_size_unknown && !opened.kinds.has(Kind::Limits) {
+        opened.is(Kind::AmbiguousArchive);
+    }
+    go
+}
+
+fn purpose(entries: &[Entry<'_>]) -> Purpose {
+    let is_other = |entry: &Entry<'_>| {
+        let name = entry.raw;
+        name == b"[Content_Types].xml"
+            || name == b"META-INF/MANIFEST.MF"
+            || name == b"AndroidManifest.xml"
+            || name == b"AppxManifest.xml"
+            || name == b"mimetype"
+    };
+    if entries.iter().any(is_other) { Purpose::Other } else { Purpose::Archive }
+}
+
+/// The files of a document that is a zip archive, one at a time by their names, as
+/// the directory at the end has them.
+pub(in crate::content) struct Reader<'a> {
+    bytes: &'a [u8],
+    entries: Vec<Entry<'a>>,
+    names: Vec<String>,
+    allowance: Allowance,
+}
+
+impl<'a> Reader<'a> {
+    /// None if there is nothing in it that can be read.
+    pub(in crate::content) fn new(bytes: &'a [u8]) -> Option<Self> {
+        let mut entries = Directory::read(bytes).entries;
+        entries.retain(|entry| !entry.is_folder());
+        if entries.is_empty() {
+            return None;
+        }
+        let names = entries.iter().map(|entry| entry.names().found.into_iter().next().unwrap_or_default());
+        Some(Self { bytes, names: names.collect(), entries, allowance: Allowance::of(bytes) })
+    }
+
+    pub(in crate::content) fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// The first file of this name, case aside. None: there is none, or it can't be
+    /// read. Of one that is longer than the budget has, the beginning; the budget then
+    /// says so ([`Budget::limit`]).
+    pub(in crate::content) fn read(&mut self, name: &str, budget: &mut Budget) -> Option<Cow<'a, [u8]>> {
+        let at = self.names.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        let entry = self.entries.get(at)?;
+        if entry.is_encrypted() {
+            return None;
+        }
+        match entry.stored(self.bytes).ok()? {
+            Stored::Plain(bytes) => self.allowance.take(bytes.len() as u64, budget).then_some(bytes.into()),
+            Stored::Packed(mut decoder) => {
+                let (bytes, end) = unpack(&mut *decoder, entry.size, &mut self.allowance, budget);
+                // Whoever asked drops it before asking for more.
+                budget.give_back(bytes.len() as u64);
+                (end != End::Damaged || !bytes.is_empty()).then_some(bytes.into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
