@@ -6,13 +6,21 @@
 //! deeper than [`MAX_DEPTH`]. Bytes are made through [`unpack`] alone, which takes
 //! them from the budget.
 
+mod arj;
 mod bytes;
+mod cab;
 mod codec;
 mod compress;
+mod disk;
 mod format;
+mod iso;
+mod lha;
 mod opened;
+mod rar;
+mod seven;
 mod stream;
 mod tar;
+mod udf;
 mod unpack;
 pub(super) mod zip;
 
@@ -65,14 +73,17 @@ fn look(
         return;
     }
     kinds.join(document::inside(given, kinds, budget));
-    let Some(format) = Format::of(given) else { return add(files, place, kinds) };
+    let Some((format, stub)) = Format::of(given) else { return add(files, place, kinds) };
+    if stub > 0 {
+        kinds.add(Kind::SelfExtracting);
+    }
     kinds.join(format.kinds());
     if depth >= MAX_DEPTH {
         budget.hit("more archives within each other than are opened");
         return add(files, place, kinds.with(Kind::Limits));
     }
     let mut opened = Opened {
-        bytes: given.bytes,
+        bytes: given.bytes.get(stub..).unwrap_or_default(),
         names: given.names,
         kinds,
         place: u32::try_from(place).unwrap_or(u32::MAX),

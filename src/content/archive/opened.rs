@@ -10,6 +10,7 @@ use super::Names;
 use super::look;
 use super::unpack::Allowance;
 use super::unpack::End;
+use super::unpack::GAVE_UP;
 use super::unpack::unpack;
 use crate::content::File;
 use crate::content::Wants;
@@ -58,6 +59,30 @@ impl Opened<'_, '_> {
         let within = Some(self.place);
         self.files.push(File { names: names.found, size, within, ..File::default() });
         Go::On
+    }
+
+    /// A file that there is no decoder for; one that is an archive again, by its name,
+    /// is known and not opened.
+    pub(super) fn packed_for_good(&mut self, names: Names, size: u64) -> Go {
+        if names.found.iter().any(|name| is_archive_by_name(name)) {
+            self.is(Kind::Unscannable);
+        }
+        self.list(names, size)
+    }
+
+    /// Others' code gave up on it.
+    pub(super) fn gave_up(&mut self) {
+        self.budget.hit(GAVE_UP);
+        self.is(Kind::Damaged);
+    }
+
+    /// For bytes that are put together before they are looked at.
+    pub(super) fn charge(&mut self, bytes: usize) -> Go {
+        if self.allowance.take(bytes as u64, self.budget) {
+            return Go::On;
+        }
+        self.is(Kind::Limits);
+        Go::Stop
     }
 
     /// A file that stands in the archive as it is.
@@ -112,4 +137,14 @@ impl Opened<'_, '_> {
         }
         room
     }
+}
+
+/// What hides files of its own.
+const ENDINGS: &[&str] = &[
+    "7z", "ace", "alz", "arj", "bz2", "cab", "egg", "gz", "img", "iso", "lha", "lzh", "rar", "tar", "tbz",
+    "tgz", "txz", "udf", "vhd", "vhdx", "xz", "z", "zip", "zipx", "zst",
+];
+
+fn is_archive_by_name(name: &str) -> bool {
+    name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending)))
 }

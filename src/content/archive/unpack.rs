@@ -18,6 +18,9 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// system gives only what is written to.
 const DOUBLED_BYTES: usize = 4 << 20;
 
+/// Told of a panic.
+pub(super) const GAVE_UP: &str = "a reader of archives gave up";
+
 /// How the reading of something ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(in crate::content) enum End {
@@ -61,8 +64,11 @@ pub(super) fn unpack(
     if expected <= DOUBLED_BYTES as u64 {
         bytes.reserve_exact(expected as usize);
     }
-    let end = guarded(budget, |budget| fill(&mut bytes, source, allowance, budget));
-    (bytes, end.unwrap_or(End::Damaged))
+    let end = guarded(|| fill(&mut bytes, source, allowance, budget)).unwrap_or_else(|| {
+        budget.hit(GAVE_UP);
+        End::Damaged
+    });
+    (bytes, end)
 }
 
 fn fill(bytes: &mut Vec<u8>, source: &mut dyn Read, allowance: &mut Allowance, budget: &mut Budget) -> End {
@@ -89,12 +95,8 @@ fn fill(bytes: &mut Vec<u8>, source: &mut dyn Read, allowance: &mut Allowance, b
 }
 
 /// What others' code makes of a stranger's bytes; none if it panics.
-pub(super) fn guarded<T>(budget: &mut Budget, read: impl FnOnce(&mut Budget) -> T) -> Option<T> {
-    let result = catch_unwind(AssertUnwindSafe(|| read(budget)));
-    if result.is_err() {
-        budget.hit("a reader of archives gave up");
-    }
-    result.ok()
+pub(super) fn guarded<T>(read: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(read)).ok()
 }
 
 #[cfg(test)]

@@ -42,6 +42,12 @@ pub(in crate::content::archive) fn ends_as_zip(bytes: &[u8]) -> bool {
     is_last && End::read(bytes, at).is_some_and(|end| end.first(bytes).is_some())
 }
 
+/// Whether it has a directory near its end, as a program may have that unpacks itself
+/// and is signed behind that.
+pub(in crate::content::archive) fn has_end(bytes: &[u8]) -> bool {
+    last_end(bytes).and_then(|at| End::read(bytes, at)).is_some_and(|end| end.first(bytes).is_some())
+}
+
 /// Where the record of the end stands: the last that all of its comment follows.
 fn last_end(bytes: &[u8]) -> Option<usize> {
     let from = bytes.len().saturating_sub(END_BYTES + MAX_COMMENT_BYTES);

@@ -23,6 +23,7 @@ use entry::Entry;
 use entry::Stored;
 
 pub(super) use directory::ends_as_zip;
+pub(super) use directory::has_end;
 
 /// What a file that is a zip archive is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
