@@ -21,6 +21,8 @@ const MAX_NODES: u32 = 65_536;
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Level {
     pub depth: usize,
+    /// The multipart, by its place among all parts.
+    pub multipart: u32,
     /// Parts that do not say otherwise are messages (RFC 2046, 5.1.5).
     pub is_digest: bool,
 }
@@ -30,6 +32,18 @@ pub(super) struct Delimiter {
     pub level: Level,
     /// `--boundary--`: the last part is over.
     pub is_end: bool,
+    /// More than blanks follows.
+    pub is_odd: bool,
+}
+
+/// What became of a boundary.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Added {
+    /// There is no room for it.
+    Full,
+    New,
+    /// Another multipart has it, or one that begins so, or the beginning of it.
+    Shared,
 }
 
 #[derive(Debug, Default)]
@@ -40,23 +54,30 @@ pub(super) struct Boundaries {
 }
 
 impl Boundaries {
-    /// False if there is no room for it. The first level of a boundary stays.
-    pub(super) fn add(&mut self, boundary: &[u8], level: Level) -> bool {
+    /// The first level of a boundary stays.
+    pub(super) fn add(&mut self, boundary: &[u8], level: Level) -> Added {
         let mut node = 0;
+        let is_other = |known: Option<&Level>| known.is_some_and(|known| known.multipart != level.multipart);
+        let mut is_shared = false;
+        let mut is_new = false;
         for &byte in boundary.iter().take(MAX_BOUNDARY_BYTES) {
+            is_shared |= is_other(self.levels.get(&node));
             if let Some(&next) = self.steps.get(&(node, byte)) {
                 node = next;
                 continue;
             }
             if self.nodes >= MAX_NODES {
-                return false;
+                return Added::Full;
             }
+            is_new = true;
             self.nodes += 1;
             self.steps.insert((node, byte), self.nodes);
             node = self.nodes;
         }
+        // One that is no leaf of the trie is the beginning of another.
+        is_shared |= is_other(self.levels.get(&node)) || !is_new && !self.levels.contains_key(&node);
         self.levels.entry(node).or_insert(level);
-        true
+        if is_shared { Added::Shared } else { Added::New }
     }
 
     /// What `line` delimits, if it begins with `--` and a boundary; of several the
@@ -76,8 +97,10 @@ impl Boundaries {
             }
         }
         let (length, level) = found?;
-        let is_end = text.get(length..).is_some_and(|rest| rest.starts_with(b"--"));
-        Some(Delimiter { level, is_end })
+        let rest = text.get(length..).unwrap_or_default();
+        let behind = rest.strip_prefix(b"--");
+        let is_odd = !behind.unwrap_or(rest).iter().all(|byte| matches!(byte, b' ' | b'\t'));
+        Some(Delimiter { level, is_end: behind.is_some(), is_odd })
     }
 }
 
@@ -89,7 +112,7 @@ mod tests {
     fn the_longest_boundary_a_line_begins_with_counts() {
         let mut boundaries = Boundaries::default();
         for (text, depth) in [("abc", 1), ("abcdef", 2), ("x", 3), ("abc", 9)] {
-            assert!(boundaries.add(text.as_bytes(), Level { depth, is_digest: false }));
+            boundaries.add(text.as_bytes(), Level { depth, ..Level::default() });
         }
         for (line, expected) in [
             ("--abc", Some((1, false))),
@@ -110,9 +133,31 @@ mod tests {
     }
 
     #[test]
+    fn a_boundary_that_another_multipart_may_see_is_told() {
+        let mut boundaries = Boundaries::default();
+        let of = |multipart| Level { multipart, ..Level::default() };
+        for (boundary, multipart, expected) in [
+            ("abc", 1, Added::New),
+            ("abc", 1, Added::New),
+            ("abd", 2, Added::New),
+            ("abc", 2, Added::Shared),
+            ("abcd", 2, Added::Shared),
+            ("ab", 2, Added::Shared),
+            ("x", 3, Added::New),
+        ] {
+            assert_eq!(boundaries.add(boundary.as_bytes(), of(multipart)), expected, "{boundary}");
+        }
+        for (line, is_odd) in
+            [("--x", false), ("--x \t", false), ("--x--", false), ("--x-- y", true), ("--xy", true)]
+        {
+            assert_eq!(boundaries.delimiter(line.as_bytes()).unwrap().is_odd, is_odd, "{line}");
+        }
+    }
+
+    #[test]
     fn an_empty_boundary_is_found_in_every_delimiter() {
         let mut boundaries = Boundaries::default();
-        boundaries.add(b"", Level { depth: 1, is_digest: false });
+        boundaries.add(b"", Level { depth: 1, ..Level::default() });
         assert!(boundaries.delimiter(b"--").is_some());
         assert!(boundaries.delimiter(b"----").unwrap().is_end);
         assert!(boundaries.delimiter(b"-").is_none());
@@ -121,10 +166,11 @@ mod tests {
     #[test]
     fn boundaries_are_cut_and_their_sum_is_bounded() {
         let mut boundaries = Boundaries::default();
-        let level = Level { depth: 1, is_digest: false };
-        assert!(boundaries.add(&vec![b'a'; 1 << 20], level));
+        let level = Level { depth: 1, ..Level::default() };
+        assert_eq!(boundaries.add(&vec![b'a'; 1 << 20], level), Added::New);
         assert_eq!(boundaries.nodes as usize, MAX_BOUNDARY_BYTES);
-        let full = (0..10_000).any(|n| !boundaries.add(format!("{n}{}", "x".repeat(70)).as_bytes(), level));
+        let full = (0..10_000)
+            .any(|n| boundaries.add(format!("{n}{}", "x".repeat(70)).as_bytes(), level) == Added::Full);
         assert!(full && boundaries.nodes <= MAX_NODES);
     }
 }

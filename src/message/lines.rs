@@ -1,140 +1,164 @@
-//! A stranger's body, in pieces of any size, into lines. A line ends with LF, with
-//! CR, or with both, and CR CR LF is one end, as in what some gateways make of it.
+//! A stranger's body by lines, and by the few that may be boundaries. A line ends
+//! with LF, with CR, or with both, and CR CR LF is one end, as in what some gateways
+//! make of it.
 //!
-//! Of a line whose end has not come [`MAX_LINE_BYTES`] are kept, and of the rest
-//! nothing but that there was more.
+//! Nothing is copied; each byte is looked at a fixed number of times.
 
-/// Bytes looked at of one line; no line of a header may be longer.
+use memchr::memchr2;
+use memchr::memmem;
+
+/// Bytes looked at of one line of a header.
 pub(super) const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// How a line ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum End {
+    /// A carriage return, and no line feed behind it.
+    Cr,
+    /// With one carriage return or more.
+    CrLf,
+    Lf,
+    /// The text is over.
+    None,
+}
 
 /// A line without its end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Line<'a> {
     pub text: &'a [u8],
-    /// It was longer.
-    pub is_cut: bool,
+    pub start: usize,
+    pub end: End,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Lines {
-    /// The beginning of a line whose end has not come.
-    kept: Vec<u8>,
-    is_cut: bool,
-    /// Carriage returns at the end of what has come, at most 2: with a line feed
-    /// behind them they are one line end, else each is one.
-    returns: u8,
+impl<'a> Line<'a> {
+    /// Of a very long one the beginning, and whether that is all.
+    pub(super) fn begin(&self) -> (&'a [u8], bool) {
+        match self.text.get(..MAX_LINE_BYTES) {
+            Some(begin) if begin.len() < self.text.len() => (begin, false),
+            _ => (self.text, true),
+        }
+    }
 }
 
-impl Lines {
-    /// Tells each line that ends in the piece.
-    pub(super) fn feed(&mut self, piece: &[u8], mut tell: impl FnMut(Line<'_>)) {
-        let mut rest = piece;
-        while let Some(&first) = rest.first() {
-            if self.returns > 0 {
-                match first {
-                    b'\r' => self.returns = 2,
-                    b'\n' => self.end(1, &mut tell),
-                    _ => self.end(self.returns, &mut tell),
-                }
-                if matches!(first, b'\r' | b'\n') {
-                    rest = rest.get(1..).unwrap_or_default();
-                }
-                continue;
+#[derive(Clone, Debug)]
+pub(super) struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Lines<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Where the next line begins.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on to the next line that begins with `--`, or to the end.
+    pub(super) fn skip_to_dashes(&mut self) {
+        let is_start = |at: usize| match at.checked_sub(1) {
+            Some(before) => matches!(self.bytes.get(before), Some(b'\n' | b'\r')),
+            None => true,
+        };
+        let mut at = self.at;
+        while let Some(found) = self.bytes.get(at..).and_then(|rest| memmem::find(rest, b"--")) {
+            let begin = at + found;
+            if is_start(begin) {
+                self.at = begin;
+                return;
             }
-            let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
-                return self.keep(rest);
-            };
-            let (text, tail) = rest.split_at(end);
-            rest = match tail {
-                [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] => {
-                    self.whole(text, &mut tell);
-                    after
-                }
-                _ => {
-                    self.keep(text);
-                    self.returns = 1;
-                    tail.get(1..).unwrap_or_default()
-                }
-            };
+            // A long row of dashes is one place, not many.
+            let row = self.bytes.get(begin..).unwrap_or_default();
+            at = begin + row.iter().position(|b| *b != b'-').unwrap_or(row.len());
         }
+        self.at = self.bytes.len();
     }
+}
 
-    /// Tells the last line, which needs no end.
-    pub(super) fn finish(mut self, mut tell: impl FnMut(Line<'_>)) {
-        if self.returns > 0 || !self.kept.is_empty() {
-            self.end(1, &mut tell);
-        }
-    }
+impl<'a> Iterator for Lines<'a> {
+    type Item = Line<'a>;
 
-    fn keep(&mut self, text: &[u8]) {
-        let room = MAX_LINE_BYTES.saturating_sub(self.kept.len());
-        self.is_cut |= text.len() > room;
-        self.kept.extend_from_slice(text.get(..room).unwrap_or(text));
+    fn next(&mut self) -> Option<Line<'a>> {
+        let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let start = self.at;
+        let length = memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+        let (text, tail) = rest.split_at(length);
+        let returns = tail.iter().take_while(|b| **b == b'\r').count();
+        let (end, ends) = match (returns, tail.get(returns)) {
+            (0, None) => (End::None, 0),
+            (0, Some(_)) => (End::Lf, 1),
+            (_, Some(b'\n')) => (End::CrLf, returns + 1),
+            // Two returns are two ends, and so are more: the second takes the rest.
+            _ if self.at > 0 && text.is_empty() && self.bytes.get(self.at - 1) == Some(&b'\r') => {
+                (End::Cr, returns)
+            }
+            _ => (End::Cr, 1),
+        };
+        self.at += length + ends;
+        Some(Line { text, start, end })
     }
+}
 
-    fn whole(&mut self, text: &[u8], tell: &mut impl FnMut(Line<'_>)) {
-        if self.kept.is_empty() && text.len() <= MAX_LINE_BYTES {
-            return tell(Line { text, is_cut: false });
-        }
-        self.keep(text);
-        self.end(1, tell);
-    }
-
-    /// The kept line is over, and with a second line end an empty one follows.
-    fn end(&mut self, ends: u8, tell: &mut impl FnMut(Line<'_>)) {
-        tell(Line { text: &self.kept, is_cut: self.is_cut });
-        self.kept.clear();
-        self.is_cut = false;
-        self.returns = 0;
-        if ends > 1 {
-            tell(Line { text: b"", is_cut: false });
-        }
-    }
+/// Where what is before `at` ends, without the end of its last line.
+pub(super) fn before_line_end(bytes: &[u8], at: usize) -> usize {
+    let before = bytes.get(..at).unwrap_or(bytes);
+    let before = before.strip_suffix(b"\n").unwrap_or(before);
+    before.strip_suffix(b"\r").unwrap_or(before).len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn lines(text: &str, size: usize) -> Vec<(String, bool)> {
-        let mut told = Vec::new();
-        let mut tell = |line: Line<'_>| {
-            told.push((String::from_utf8_lossy(line.text).into_owned(), line.is_cut));
-        };
-        let mut lines = Lines::default();
-        for piece in text.as_bytes().chunks(size) {
-            lines.feed(piece, &mut tell);
-        }
-        lines.finish(tell);
-        told
-    }
-
     #[test]
-    fn line_ends_are_told_apart_however_they_arrive() {
+    fn line_ends_are_told_apart() {
         for (text, expected) in [
             ("a\nb", &["a", "b"][..]),
             ("a\r\nb\r\n", &["a", "b"]),
             ("a\rb\r", &["a", "b"]),
             ("a\r\r\nb", &["a", "b"]),
             ("a\r\rb", &["a", "", "b"]),
+            ("a\r\r\r\rb", &["a", "", "b"]),
             ("a\n\r\n\nb", &["a", "", "", "b"]),
             ("\r", &[""]),
             ("", &[]),
         ] {
-            for size in [1, 2, 100] {
-                let told: Vec<_> = lines(text, size).into_iter().map(|(line, _)| line).collect();
-                assert_eq!(told, expected, "{text:?} by {size}");
-            }
+            let told: Vec<_> = Lines::new(text.as_bytes()).map(|line| line.text).collect();
+            assert_eq!(told, expected.iter().map(|line| line.as_bytes()).collect::<Vec<_>>(), "{text:?}");
         }
     }
 
     #[test]
-    fn a_long_line_is_cut_and_the_next_is_whole() {
-        let fits = "a".repeat(MAX_LINE_BYTES);
-        for size in [1_000, 1_000_000] {
-            let text = format!("{fits}\n{fits}b\r\nc");
-            let expected = [(fits.clone(), false), (fits.clone(), true), ("c".to_owned(), false)];
-            assert_eq!(lines(&text, size), expected, "by {size}");
+    fn lines_that_begin_with_dashes_are_found() {
+        for (text, expected) in [
+            ("--a", Some("--a")),
+            ("x--a\n--b\n", Some("--b")),
+            ("x\r--b", Some("--b")),
+            ("----a\nx", Some("----a")),
+            ("x----a\nx\n-\n---", Some("---")),
+            ("x--a", None),
+            ("", None),
+        ] {
+            let mut lines = Lines::new(text.as_bytes());
+            lines.skip_to_dashes();
+            assert_eq!(lines.next().map(|line| line.text), expected.map(str::as_bytes), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rows_of_one_byte_take_linear_time() {
+        for hostile in ["\r", "-", "x-", "--\r", "\n-"] {
+            let text = hostile.repeat(1 << 20);
+            Lines::new(text.as_bytes()).count();
+            let mut lines = Lines::new(text.as_bytes());
+            loop {
+                lines.skip_to_dashes();
+                if lines.next().is_none() {
+                    break;
+                }
+            }
         }
     }
 }

@@ -1,22 +1,30 @@
 //! A message as the milter hands it over, piece by piece: its header fields, its
 //! parts with their file names, what signatures need, its size.
 //!
-//! Who wrote it is unknown and hostile. Nothing of the body is kept, what is kept
-//! of the rest is capped in the files below, nothing fails and nothing recurses.
+//! Who wrote it is unknown and hostile. The body is kept once, and only if something in
+//! it is asked for; what is made of it is capped in the files below, nothing fails and
+//! nothing recurses.
 //! No envelope here, and nothing of rules: only what the message itself says.
 
 mod address;
 mod boundaries;
 mod charset;
 mod edit;
+mod encoding;
 mod header;
 mod lines;
+mod media;
+mod names;
 mod parameters;
 mod part;
 mod part_header;
+mod parts;
+mod read;
 mod received;
 mod scan;
 mod signed;
+mod text;
+mod tnef;
 mod trick;
 mod wants;
 mod words;
@@ -42,18 +50,25 @@ pub use signed::Signed;
 pub use trick::Trick;
 pub use wants::Wants;
 
+use crate::content;
 use crate::content::File;
 use crate::content::Stop;
-use scan::Scan;
+use part_header::PartHeader;
+use read::Examine;
+use read::Findings;
 
 /// One message, while it comes and when it is there.
 #[derive(Debug, Default)]
 pub struct Message {
     headers: Headers,
     wants: Wants,
-    /// None if no rule asks for parts.
-    scan: Option<Scan>,
-    files: Vec<(u32, File)>,
+    /// What its own header says of the parts.
+    content: PartHeader,
+    /// None until it is whole, and if no rule asks for what is in it.
+    findings: Option<Findings>,
+    body: Vec<u8>,
+    /// Of the body something was not kept.
+    is_cut: bool,
     /// None if no rule asks for signatures.
     signed: Option<Signed>,
     size: u64,
@@ -62,7 +77,7 @@ pub struct Message {
 impl Message {
     /// Only what is wanted is found out; the size is always right.
     pub fn new(wants: Wants) -> Self {
-        Self { wants, scan: wants.any().then(Scan::default), ..Self::default() }
+        Self { wants, ..Self::default() }
     }
 
     /// With what signatures need of it.
@@ -72,6 +87,10 @@ impl Message {
 
     /// A whole message as stored in a file, with LF or CRLF.
     pub fn from_eml(eml: &[u8]) -> Self {
+        Self::from_eml_with(eml, &mut content::examine)
+    }
+
+    fn from_eml_with(eml: &[u8], examine: &mut Examine<'_>) -> Self {
         let mut message = Self::new(Wants::ALL).with_signed();
         let mut rest = eml;
         // The line that mbox files and sendmail(1) put in front.
@@ -83,7 +102,11 @@ impl Message {
             rest = after;
         }
         message.end_of_header();
-        let body = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n")).unwrap_or(rest);
+        let end = rest.strip_prefix(b"\r\n").or(rest.strip_prefix(b"\n"));
+        if end.is_none() && !rest.is_empty() {
+            message.content.has_no_end();
+        }
+        let body = end.unwrap_or(rest);
         let mut chunk = Vec::with_capacity(CHUNK_BYTES + 2);
         let mut lines = body;
         while !lines.is_empty() {
@@ -99,7 +122,7 @@ impl Message {
             lines = after;
         }
         message.body(&chunk);
-        message.finish(&Stop::default());
+        message.finish_with(&Stop::default(), examine);
         message
     }
 
@@ -110,8 +133,8 @@ impl Message {
         let returns = memchr::memmem::find_iter(value, b"\r\n").count();
         self.grow(name.len() + 1 + value.len() + folds - returns + 2);
         self.headers.push(name, value);
-        if let Some(scan) = &mut self.scan {
-            scan.field(name, value);
+        if self.wants.any() {
+            self.content.field(name, value);
         }
         if let Some(signed) = &mut self.signed {
             signed.header(name, value);
@@ -120,9 +143,6 @@ impl Message {
 
     pub fn end_of_header(&mut self) {
         self.grow(2);
-        if let Some(scan) = &mut self.scan {
-            scan.end_of_header();
-        }
         if let Some(signed) = &mut self.signed {
             signed.end_of_header();
         }
@@ -131,8 +151,8 @@ impl Message {
     /// The next piece of the body, of any length.
     pub fn body(&mut self, chunk: &[u8]) {
         self.grow(chunk.len());
-        if let Some(scan) = &mut self.scan {
-            scan.body(chunk);
+        if self.wants.any() {
+            self.keep(chunk);
         }
         if let Some(signed) = &mut self.signed {
             signed.body(chunk);
@@ -141,12 +161,16 @@ impl Message {
 
     /// The message is whole: only now are the parts. This is where the work is; it
     /// ends soon after `stop` is told, and says so as any other cap ([`Self::limit`]).
-    pub fn finish(&mut self, _stop: &Stop) {
-        if let Some(scan) = &mut self.scan {
-            scan.finish();
-            for (part, number) in scan.parts().iter().zip(0..) {
-                let names = part.names.clone();
-                self.files.push((number, File { names, ..File::default() }));
+    pub fn finish(&mut self, stop: &Stop) {
+        self.finish_with(stop, &mut content::examine);
+    }
+
+    fn finish_with(&mut self, stop: &Stop, examine: &mut Examine<'_>) {
+        if self.wants.any() {
+            let header = std::mem::take(&mut self.content);
+            self.findings = Some(read::read(header, &self.body, self.wants, stop, examine));
+            if !self.wants.whole {
+                self.body = Vec::new();
             }
         }
         if let Some(signed) = &mut self.signed {
@@ -160,28 +184,30 @@ impl Message {
 
     /// The message itself first; empty if they are not wanted.
     pub fn parts(&self) -> &[Part] {
-        self.scan.as_ref().map_or(&[], Scan::parts)
+        self.findings.as_ref().map_or(&[], |found| &found.parts)
     }
 
     /// Every part that is no multipart, and every file in one, an archive before what
     /// is in it; each with the part that it is or is in.
     pub fn files(&self) -> impl Iterator<Item = (&File, &Part)> {
-        self.files.iter().filter_map(|(part, file)| Some((file, self.parts().get(*part as usize)?)))
+        let files = self.findings.as_ref().map_or(&[][..], |found| &found.files);
+        files.iter().filter_map(|(part, file)| Some((file, self.parts().get(*part as usize)?)))
     }
 
     /// What readers of it disagree about, each kind once.
     pub fn tricks(&self) -> &[Trick] {
-        &[]
+        self.findings.as_ref().map_or(&[], |found| &found.tricks)
     }
 
     /// What can be read in it, decoded, with LF; empty if it is not wanted.
     pub fn text(&self) -> &str {
-        ""
+        self.findings.as_ref().map_or("", |found| &found.text)
     }
 
-    /// As it came; empty if that is not wanted.
+    /// As it came; empty if nothing in it is wanted, and once it has been read if it is
+    /// not wanted whole.
     pub fn raw_body(&self) -> &[u8] {
-        &[]
+        &self.body
     }
 
     /// None without `with_signed`.
@@ -215,7 +241,19 @@ impl Message {
 
     /// Which one, in words.
     pub fn limit(&self) -> Option<&'static str> {
-        self.headers.limit().or(self.scan.as_ref().and_then(Scan::limit))
+        let body = self.is_cut.then_some("a larger body than is read");
+        self.headers.limit().or(body).or(self.findings.as_ref().and_then(|found| found.limit))
+    }
+
+    /// Without the room for twice as much that growing by itself would take.
+    fn keep(&mut self, chunk: &[u8]) {
+        let room = MAX_BODY_BYTES.saturating_sub(self.body.len());
+        self.is_cut |= chunk.len() > room;
+        let chunk = chunk.get(..room).unwrap_or(chunk);
+        if self.body.capacity() - self.body.len() < chunk.len() {
+            self.body.reserve_exact(chunk.len() + self.body.len() / 4);
+        }
+        self.body.extend_from_slice(chunk);
     }
 
     fn grow(&mut self, bytes: usize) {
@@ -225,6 +263,9 @@ impl Message {
 
 /// Up to here a message without archives is read in well under a millisecond.
 const MAX_QUICK_BYTES: u64 = 64 << 10;
+
+/// Bytes kept of a body: no server takes a larger message that was not told to.
+const MAX_BODY_BYTES: usize = 1 << 30;
 
 /// As the milter's body chunks.
 const CHUNK_BYTES: usize = 65_535;

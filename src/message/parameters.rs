@@ -26,6 +26,14 @@ const MAX_VALUE_BYTES: usize = 100;
 pub(super) struct Field {
     /// The media type or the disposition: lower-case, without comments and blanks.
     pub value: String,
+    /// All of it in lower case, as written, decoded; no more than its beginning.
+    pub whole: String,
+    /// The value is written as it is read.
+    pub is_plain: bool,
+    /// A parameter that matters is written so that some may not see it.
+    pub is_odd: bool,
+    /// What stands between semicolons, the value counted.
+    pub segments: usize,
     parameters: Vec<Parameter>,
     /// There were more parameters than are read.
     pub is_cut: bool,
@@ -61,11 +69,13 @@ impl Field {
     pub(super) fn parse(field: &[u8]) -> Self {
         let mut parsed = Self::default();
         let mut segments = Segments { rest: field, flat_quotes: false, flat_comments: false };
-        let mut first = true;
+        let begin = field.get(..MAX_VALUE_BYTES).unwrap_or(field);
+        parsed.whole = words::decode(&String::from_utf8_lossy(begin), MAX_VALUE_BYTES).to_ascii_lowercase();
         while let Some(segment) = segments.next() {
-            if first {
+            parsed.segments += 1;
+            if parsed.segments == 1 {
                 parsed.value = word_of(segment);
-                first = false;
+                parsed.is_plain = segment.trim_ascii().eq_ignore_ascii_case(parsed.value.as_bytes());
             }
             if memchr::memchr(b'=', segment).is_none() {
                 parsed.add_rest(segment);
@@ -103,6 +113,8 @@ impl Field {
             // The first `=` ends a name, whatever it is; a later one does so only
             // for the names somebody hides.
             if !name.is_empty() && (hidden == 0 || is_of_interest(&name)) {
+                let is_plain = hidden == 0 && before.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+                self.is_odd |= !is_plain && is_of_interest(&name);
                 let value = after.get(1..).unwrap_or_default();
                 self.parameters.push(Parameter { name, readings: readings_of(value), has_rest: false });
             }

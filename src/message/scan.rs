@@ -1,53 +1,39 @@
-//! The parts of a message and their file names, found while the body streams by.
+//! One text of header and body into its parts, in one pass.
 //!
-//! The body is a stranger's and made to be read differently by others. No tree is
-//! built and nothing is kept of it but an unfinished line and the fields of the
-//! part header now read, so memory depends on the caps below and not on the body;
-//! nothing recurses, and every byte is looked at a fixed number of times. What may
-//! be a part to any reader is one here: a part too many costs nothing, a part
-//! unseen is a hole. Where a cap is hit, that is said (`limit`).
+//! It is a stranger's, and made to be read differently by others. What may be a part
+//! to any reader is one here: a part too many costs nothing, a part unseen is a hole.
+//! Nothing is copied but the content fields of the part header now read, nothing
+//! recurses, and every byte is looked at a fixed number of times. Where a cap is hit,
+//! that is said (`limit`); where readers would differ, too (`tricks`).
 //!
-//! It does not decode bodies: an encoded message within a message stays shut, and
-//! uuencoded files in a text are not seen.
+//! It does not decode: what is in a part that is encoded is a text of its own.
 
-use crate::content::Names;
+use crate::content::Stop;
+use crate::message::boundaries::Added;
 use crate::message::boundaries::Boundaries;
 use crate::message::boundaries::Delimiter;
 use crate::message::boundaries::Level;
+use crate::message::encoding;
+use crate::message::encoding::Encoding;
+use crate::message::lines::End;
 use crate::message::lines::Line;
 use crate::message::lines::Lines;
-use crate::message::lines::MAX_LINE_BYTES;
-use crate::message::parameters;
+use crate::message::lines::before_line_end;
+use crate::message::media;
+use crate::message::media::Media;
 use crate::message::parameters::Field;
-use crate::message::part::Part;
+use crate::message::part::Place;
 use crate::message::part_header::Kind;
-use crate::message::part_header::MAX_FIELDS_BYTES;
 use crate::message::part_header::PartHeader;
 use crate::message::part_header::begins_content_field;
 use crate::message::part_header::split_field;
+use crate::message::parts::MAX_DEPTH;
+use crate::message::parts::Origin;
+use crate::message::parts::Parts;
+use crate::message::trick::Trick;
+use std::ops::Range;
 
-/// Parts read of one message (as rspamd).
-pub(super) const MAX_PARTS: usize = 10_000;
-/// Multiparts and messages within each other (as Postfix's `mime_nesting_limit`).
-pub(super) const MAX_DEPTH: usize = 100;
-/// Boundaries of one part header: readings of one, and doubled ones.
-pub(super) const MAX_BOUNDARIES: usize = 16;
-/// Bytes of all names of a message.
-pub(super) const MAX_ALL_NAMES_BYTES: usize = 1 << 20;
-/// Bytes decoded to find one name.
-const MAX_DECODED_NAME_BYTES: usize = MAX_FIELDS_BYTES * 3;
-
-/// Media types below `message/` that hold reports, not messages.
-const REPORTS: &[&str] = &[
-    "message/delivery-status",
-    "message/disposition-notification",
-    "message/feedback-report",
-    "message/global-delivery-status",
-    "message/global-disposition-notification",
-    "message/tracking-status",
-];
-
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// Text of a part. It has no parts until a boundary comes.
     Body,
@@ -56,93 +42,175 @@ enum State {
     /// Before the first boundary or behind the last: no reader shows it, but
     /// some find parts here that have no boundary of ours.
     Gap,
-    #[default]
     Header,
     /// The first lines behind a header without fields: some readers skip empty
     /// lines before a header.
     Start,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Scan {
-    state: State,
-    parts: Vec<Part>,
-    limit: Option<&'static str>,
-    boundaries: Boundaries,
-    names_bytes: usize,
-    /// Of the part, or in a gap of the parts beside it.
-    level: Level,
-
-    /// In a gap: the last line with `--` in front, while only fields have followed.
-    guess: Vec<u8>,
-
-    lines: Lines,
-    /// The header now read.
-    header: PartHeader,
-    /// It is that of a message within, opened without a boundary.
-    is_message: bool,
+/// A part as it stands in the text, for whoever decodes it.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf {
+    pub part: u32,
+    pub header: Range<usize>,
+    pub content: Range<usize>,
+    /// Where the content begins for those who end a header at what is no field.
+    pub broken_at: Option<usize>,
+    /// The likeliest first; never none.
+    pub encodings: Vec<Encoding>,
+    pub media: Media,
+    pub level: Level,
+    /// Of a multipart.
+    pub boundaries: Vec<Vec<u8>>,
+    pub origin: Origin,
+    /// Of a multipart: that its last boundary came.
+    is_ended: bool,
 }
 
-impl Scan {
-    /// A field of the message's own header.
-    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
-        self.header.field(name, value);
-    }
+/// Where a text of its own comes from.
+#[derive(Debug)]
+pub(super) enum Begin {
+    /// The message: its header was read elsewhere.
+    Message(PartHeader),
+    /// What a part within was decoded to: header and body of a message.
+    Within(Level),
+    /// The same of a multipart: boundaries and parts.
+    Multipart(Level, Vec<Vec<u8>>),
+}
 
-    pub(super) fn end_of_header(&mut self) {
-        self.end_header();
-        if self.state == State::Start {
-            self.state = State::Body;
+pub(super) struct Scan<'a> {
+    bytes: &'a [u8],
+    lines: Lines<'a>,
+    parts: &'a mut Parts,
+    /// Where in the body it stands is told only of what is not decoded.
+    has_places: bool,
+    state: State,
+    boundaries: Boundaries,
+    /// Of the part, or in a gap of the parts beside it.
+    level: Level,
+    /// In a gap: the last line with `--` in front, while only fields have followed.
+    guess: &'a [u8],
+    /// The header now read, and where it begins.
+    header: PartHeader,
+    header_start: usize,
+    origin: Origin,
+    /// Parts whose end has not come, those within behind those around.
+    open: Vec<Leaf>,
+    /// How many of these are over only with the text.
+    outermost: usize,
+    gap_start: Option<usize>,
+    has_lf: bool,
+    has_crlf: bool,
+    leaves: Vec<Leaf>,
+    gaps: Vec<(u32, Range<usize>)>,
+}
+
+/// What was found in one text.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// In the order in which they end.
+    pub leaves: Vec<Leaf>,
+    /// What stands before the first and behind the last boundary of a multipart.
+    pub gaps: Vec<(u32, Range<usize>)>,
+}
+
+/// Adds the parts of a text to those that are known.
+pub(super) fn scan(bytes: &[u8], begin: Begin, parts: &mut Parts, stop: &Stop) -> Found {
+    let mut scan = Scan {
+        bytes,
+        lines: Lines::new(bytes),
+        parts,
+        has_places: matches!(begin, Begin::Message(_)),
+        state: State::Header,
+        boundaries: Boundaries::default(),
+        level: Level::default(),
+        guess: b"",
+        header: PartHeader::default(),
+        header_start: 0,
+        origin: Origin::Message,
+        open: Vec::new(),
+        outermost: usize::from(!matches!(begin, Begin::Multipart(..))),
+        gap_start: None,
+        has_lf: false,
+        has_crlf: false,
+        leaves: Vec::new(),
+        gaps: Vec::new(),
+    };
+    match begin {
+        Begin::Message(header) => {
+            scan.header = header;
+            scan.end_header(0);
+            if scan.state == State::Start {
+                scan.state = State::Body;
+            }
+        }
+        Begin::Within(level) => scan.begin_header(level, Origin::Within, 0),
+        Begin::Multipart(level, boundaries) => {
+            boundaries.iter().for_each(|boundary| scan.add_boundary(boundary, level));
+            scan.begin_gap(level, 0);
         }
     }
+    scan.run(stop);
+    Found { leaves: scan.leaves, gaps: scan.gaps }
+}
 
-    /// The body, in pieces of any size.
-    pub(super) fn body(&mut self, chunk: &[u8]) {
-        if self.state == State::Done {
-            return;
+impl<'a> Scan<'a> {
+    fn run(&mut self, stop: &Stop) {
+        loop {
+            if self.state == State::Body {
+                self.lines.skip_to_dashes();
+            }
+            let Some(line) = self.lines.next() else { break };
+            if stop.is_wanted() {
+                self.hit("no time was left to find all parts");
+                self.state = State::Done;
+            }
+            if self.state == State::Done {
+                break;
+            }
+            self.take_line(line);
         }
-        let mut lines = std::mem::take(&mut self.lines);
-        lines.feed(chunk, |line| self.take_line(line));
-        self.lines = lines;
-    }
-
-    /// The body is over.
-    pub(super) fn finish(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        lines.finish(|line| self.take_line(line));
         if self.state == State::Header {
-            self.end_header();
+            self.end_header(self.bytes.len());
         }
-        self.state = State::Done;
-    }
-
-    pub(super) fn parts(&self) -> &[Part] {
-        &self.parts
-    }
-
-    /// The first cap that was hit, in words.
-    pub(super) fn limit(&self) -> Option<&'static str> {
-        self.limit
+        self.end_gap(self.bytes.len());
+        while let Some(leaf) = self.open.pop() {
+            self.close(leaf, self.bytes.len());
+        }
+        self.trick_if(self.has_lf && self.has_crlf, Trick::LineEndsMixed);
     }
 
     fn hit(&mut self, limit: &'static str) {
-        self.limit.get_or_insert(limit);
+        self.parts.hit(limit);
     }
 
-    fn take_line(&mut self, line: Line<'_>) {
-        if self.state == State::Done {
-            return;
-        }
+    fn trick_if(&mut self, seen: bool, trick: Trick) {
+        self.parts.tricks.add_if(seen, trick);
+    }
+
+    fn take_line(&mut self, line: Line<'a>) {
         if let Some(delimiter) = self.boundaries.delimiter(line.text) {
-            return self.take_delimiter(delimiter);
+            self.look_at_end(line.end);
+            return self.take_delimiter(delimiter, line.start);
         }
         match self.state {
-            State::Header if line.text.is_empty() => self.end_header(),
-            State::Header => self.header.line(line),
+            State::Header => {
+                self.look_at_end(line.end);
+                match line.text.is_empty() {
+                    true => self.end_header(line.start),
+                    false => self.header.line(line),
+                }
+            }
             State::Start if line.text.is_empty() => {}
             State::Gap | State::Start if begins_content_field(line.text) => {
+                self.trick_if(
+                    true,
+                    if self.state == State::Gap { Trick::PartOutside } else { Trick::HeaderBroken },
+                );
                 self.learn_boundary();
-                self.begin_header(self.level, false);
+                self.end_gap(line.start);
+                self.close_to(self.level.multipart, line.start);
+                self.begin_header(self.level, Origin::Boundary, line.start);
                 self.header.line(line);
             }
             State::Gap => self.guess_boundary(line.text),
@@ -151,390 +219,208 @@ impl Scan {
         }
     }
 
-    fn guess_boundary(&mut self, line: &[u8]) {
+    fn look_at_end(&mut self, end: End) {
+        match end {
+            End::Cr => self.trick_if(true, Trick::BareCr),
+            End::CrLf => self.has_crlf = true,
+            End::Lf => self.has_lf = true,
+            End::None => {}
+        }
+    }
+
+    fn guess_boundary(&mut self, line: &'a [u8]) {
         if split_field(line).is_some() {
             return;
         }
-        self.guess.clear();
-        if let Some(text) = line.strip_prefix(b"--") {
-            self.guess.extend_from_slice(text.trim_ascii_end());
-        }
+        self.guess = line.strip_prefix(b"--").map_or(b"", <[u8]>::trim_ascii_end);
     }
 
     /// A part has begun behind a boundary that no reading of the field gave: we
     /// have misread it, and the parts that follow have the same.
     fn learn_boundary(&mut self) {
         let guess = std::mem::take(&mut self.guess);
-        if !guess.is_empty() && self.state == State::Gap && !self.boundaries.add(&guess, self.level) {
-            self.hit("more boundaries than are read");
+        if !guess.is_empty() && self.state == State::Gap {
+            self.add_boundary(guess, self.level);
         }
     }
 
-    fn take_delimiter(&mut self, delimiter: Delimiter) {
+    fn add_boundary(&mut self, boundary: &[u8], level: Level) {
+        match self.boundaries.add(boundary, level) {
+            Added::Full => self.hit("more boundaries than are read"),
+            Added::Shared => self.trick_if(true, Trick::BoundaryReused),
+            Added::New => {}
+        }
+    }
+
+    fn take_delimiter(&mut self, delimiter: Delimiter, start: usize) {
         if self.state == State::Header {
-            self.end_header();
+            self.parts.tricks.add_if(!self.header.is_empty(), Trick::HeaderBroken);
+            self.end_header(start);
         }
         if self.state == State::Done {
             return;
         }
+        self.trick_if(delimiter.is_odd, Trick::DelimiterOdd);
+        self.end_gap(start);
+        self.close_to(delimiter.level.multipart, start);
+        if let Some(multipart) = self.open.last_mut().filter(|leaf| leaf.part == delimiter.level.multipart) {
+            let was_ended = multipart.is_ended;
+            multipart.is_ended |= delimiter.is_end;
+            let is_multipart = multipart.media.is_multipart;
+            self.trick_if(was_ended && !delimiter.is_end, Trick::PartOutside);
+            self.trick_if(!is_multipart, Trick::TypeOdd);
+        } else if self.has_places {
+            self.trick_if(!delimiter.is_end, Trick::PartOutside);
+        }
         if delimiter.is_end {
-            self.level = delimiter.level;
-            self.state = State::Gap;
+            self.begin_gap(delimiter.level, self.lines.at());
         } else {
-            self.begin_header(delimiter.level, false);
+            self.begin_header(delimiter.level, Origin::Boundary, self.lines.at());
         }
     }
 
-    fn begin_header(&mut self, level: Level, is_message: bool) {
+    fn begin_gap(&mut self, level: Level, start: usize) {
         self.level = level;
-        self.is_message = is_message;
+        self.guess = b"";
+        self.gap_start = Some(start);
+        self.state = State::Gap;
+    }
+
+    fn end_gap(&mut self, end: usize) {
+        if let Some(start) = self.gap_start.take().filter(|start| *start < end) {
+            self.gaps.push((self.level.multipart, start..end));
+        }
+    }
+
+    fn begin_header(&mut self, level: Level, origin: Origin, start: usize) {
+        self.level = level;
+        self.origin = origin;
         self.header = PartHeader::default();
-        self.guess.clear();
+        self.header_start = start;
+        self.guess = b"";
         self.state = State::Header;
     }
 
-    fn end_header(&mut self) {
+    /// All parts up to the multipart are over, if it is not over itself; else those
+    /// that are in no open multipart.
+    fn close_to(&mut self, multipart: u32, end: usize) {
+        let is_open = self.open.iter().any(|leaf| leaf.part == multipart);
+        while self.open.len() > self.outermost
+            && let Some(leaf) = self.open.pop()
+        {
+            if leaf.part == multipart || !is_open && leaf.media.is_multipart {
+                self.open.push(leaf);
+                return;
+            }
+            self.close(leaf, before_line_end(self.bytes, end));
+        }
+    }
+
+    fn close(&mut self, mut leaf: Leaf, end: usize) {
+        leaf.content.end = end.max(leaf.content.start).min(self.bytes.len());
+        if leaf.media.is_multipart && leaf.part != 0 {
+            self.trick_if(!leaf.is_ended, Trick::MultipartUnended);
+        }
+        if leaf.media.is_multipart {
+            let is_encoded = leaf.encodings.first() != Some(&Encoding::Identity);
+            let has_parts = self.parts.children(leaf.part) > 0;
+            self.trick_if(!has_parts && !is_encoded, Trick::BoundaryMissing);
+        }
+        if self.has_places {
+            let whole = match leaf.origin {
+                Origin::Message => 0..self.bytes.len(),
+                _ => leaf.header.start..leaf.content.end.max(leaf.header.start),
+            };
+            self.parts.set_place(leaf.part, Place { whole, content: leaf.content.clone() });
+        }
+        self.leaves.push(leaf);
+    }
+
+    /// `end` is where the header ends, the empty line not counted.
+    fn end_header(&mut self, end: usize) {
         let header = std::mem::take(&mut self.header);
         if let Some(limit) = header.limit() {
             self.hit(limit);
         }
+        header.tricks().iter().for_each(|trick| self.parts.tricks.add(trick));
         let fields = header.content();
         self.state = if header.is_empty() { State::Start } else { State::Body };
         if fields.iter().any(|(_, field)| field.is_cut) {
             self.hit("more parameters of a part than are read");
         }
         // What claims to be a message but has no header is the text of its part.
-        if !self.is_message || !header.is_empty() {
-            self.add_part(&fields);
+        if self.origin == Origin::Within && header.is_empty() {
+            return;
         }
-        if self.state != State::Done {
-            self.look_inside(&fields);
+        let media = Media::of(&fields, self.level.is_digest && self.origin == Origin::Boundary);
+        media.tricks.iter().for_each(|trick| self.parts.tricks.add(trick));
+        let Some(part) = self.parts.add(&fields, self.level, self.origin, media.is_multipart) else {
+            self.state = State::Done;
+            return;
+        };
+        let is_untyped = self.origin == Origin::Message && media.types.is_empty();
+        self.open_part(part, &fields, media, self.header_start..end, header.broken_at());
+        if is_untyped && self.begins_with_part() {
+            self.trick_if(true, Trick::TypeOdd);
+            self.begin_gap(Level { depth: 1, ..Level::default() }, 0);
         }
     }
 
-    fn add_part(&mut self, fields: &[(Kind, Field)]) {
-        if self.parts.len() >= MAX_PARTS {
-            self.hit("more parts than are read");
-            self.state = State::Done;
-            return;
-        }
-        let first = |kind| fields.iter().find(|(k, f)| *k == kind && !f.value.is_empty());
-        let mut names = Names::default();
-        let all: Vec<_> = fields.iter().map(|(_, field)| field).collect();
-        for reading in ["filename", "name"].iter().flat_map(|name| parameters::readings(&all, name)) {
-            names.add(&reading.text(MAX_DECODED_NAME_BYTES));
-        }
-        if let Some(limit) = names.limit {
+    /// Whether a message that does not say that it has parts begins with one.
+    fn begins_with_part(&self) -> bool {
+        let mut lines = self.lines.clone().skip_while(|line| line.text.is_empty());
+        lines.next().is_some_and(|line| line.text.starts_with(b"--"))
+            && lines.next().is_some_and(|line| begins_content_field(line.text))
+    }
+
+    fn open_part(
+        &mut self,
+        part: u32,
+        fields: &[(Kind, Field)],
+        media: Media,
+        header: Range<usize>,
+        broken_at: Option<usize>,
+    ) {
+        let (encodings, tricks) = encoding::declared(fields);
+        tricks.iter().for_each(|trick| self.parts.tricks.add(trick));
+        let (boundaries, limit, tricks) = media::boundaries(fields, media.is_multipart);
+        tricks.iter().for_each(|trick| self.parts.tricks.add(trick));
+        if let Some(limit) = limit {
             self.hit(limit);
         }
-        self.names_bytes += names.found.iter().map(String::len).sum::<usize>();
-        if self.names_bytes > MAX_ALL_NAMES_BYTES {
-            self.hit("longer names of parts than are read");
-            self.state = State::Done;
-            return;
-        }
-        self.parts.push(Part {
-            names: names.found,
-            content_type: first(Kind::Type).map(|(_, field)| field.value.clone()),
-            disposition: first(Kind::Disposition).map(|(_, field)| field.value.clone()),
-            depth: self.level.depth,
-            ..Part::default()
+        // Before a delimiter there is no content, not the line that it is.
+        let content = match self.bytes.get(header.end) {
+            Some(b'\r' | b'\n') => self.lines.at(),
+            _ => header.end,
+        };
+        let (is_multipart, is_message, is_digest) = (media.is_multipart, media.is_message, media.is_digest);
+        let level = Level { depth: self.level.depth + 1, is_digest, multipart: part };
+        self.open.push(Leaf {
+            part,
+            header,
+            content: content..content,
+            broken_at,
+            encodings,
+            media,
+            level,
+            boundaries: boundaries.clone(),
+            origin: self.origin,
+            is_ended: false,
         });
-    }
-
-    /// Of several Content-Types each may be the one that counts.
-    fn look_inside(&mut self, fields: &[(Kind, Field)]) {
-        let types: Vec<_> = fields.iter().filter(|(kind, _)| *kind == Kind::Type).map(|(_, f)| f).collect();
-        let is_multipart = types.iter().any(|field| field.value.starts_with("multipart"));
-        let is_message = types.iter().any(|field| is_message(&field.value))
-            || (types.is_empty() && self.level.is_digest && !self.is_message);
-        let boundaries = self.boundaries_of(&types, is_multipart);
         if !is_multipart && !is_message && boundaries.is_empty() {
             return;
         }
-        let depth = self.level.depth + 1;
-        if depth > MAX_DEPTH {
+        if level.depth > MAX_DEPTH {
             return self.hit("deeper nested parts than are read");
         }
-        let is_digest = types.iter().any(|field| field.value == "multipart/digest");
-        for boundary in boundaries {
-            if !self.boundaries.add(&boundary, Level { depth, is_digest }) {
-                self.hit("more boundaries than are read");
-            }
-        }
+        boundaries.iter().for_each(|boundary| self.add_boundary(boundary, level));
         if is_message {
-            self.begin_header(Level { depth, is_digest: false }, true);
+            self.begin_header(Level { is_digest: false, ..level }, Origin::Within, content);
         } else if is_multipart {
-            self.level = Level { depth, is_digest };
-            self.state = State::Gap;
+            self.begin_gap(level, content);
         }
     }
-
-    fn boundaries_of(&mut self, types: &[&Field], is_multipart: bool) -> Vec<Vec<u8>> {
-        let mut found: Vec<Vec<u8>> = Vec::new();
-        let mut has_empty = false;
-        for reading in parameters::readings(types, "boundary") {
-            let decoded = reading.text(MAX_LINE_BYTES).into_bytes();
-            for bytes in [reading.bytes, decoded] {
-                // A blank at its end may be lost in transport: RFC 2046 forbids it.
-                let bytes = bytes.trim_ascii_end();
-                has_empty |= bytes.is_empty();
-                if bytes.is_empty() || found.iter().any(|known| known == bytes) {
-                    continue;
-                }
-                if found.len() >= MAX_BOUNDARIES {
-                    self.hit("more boundaries of a part than are read");
-                    return found;
-                }
-                found.push(bytes.to_vec());
-            }
-        }
-        if found.is_empty() && has_empty && is_multipart {
-            found.push(Vec::new());
-        }
-        found
-    }
-}
-
-fn is_message(media_type: &str) -> bool {
-    media_type.starts_with("message/") && !REPORTS.contains(&media_type)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The scan of a message whose header and body are split at the first empty line.
-    fn scan_in(mail: &[u8], chunks: impl IntoIterator<Item = usize>) -> Scan {
-        let mut scan = Scan::default();
-        let end = memchr::memmem::find(mail, b"\n\n").map_or(mail.len(), |at| at + 1);
-        let (header, body) = mail.split_at(end);
-        // Continuation lines have been joined to their field by whoever calls.
-        let header = String::from_utf8_lossy(header).replace("\n ", "\u{0}");
-        for line in header.lines() {
-            let (name, value) = line.split_once(':').unwrap();
-            scan.field(name.as_bytes(), value.replace('\u{0}', "\n ").as_bytes());
-        }
-        scan.end_of_header();
-        let mut rest = body.get(1..).unwrap_or_default();
-        for chunk in chunks {
-            let (now, later) = rest.split_at(chunk.min(rest.len()));
-            scan.body(now);
-            rest = later;
-        }
-        scan.body(rest);
-        scan.finish();
-        scan
-    }
-
-    fn scan(mail: &str) -> Scan {
-        scan_in(mail.as_bytes(), [])
-    }
-
-    fn names(mail: &str) -> Vec<String> {
-        scan(mail).parts().iter().flat_map(|part| part.names.clone()).collect()
-    }
-
-    const MIXED: &str = "Content-Type: multipart/mixed; boundary=b\n\n";
-
-    #[test]
-    fn parts_are_told_with_type_disposition_depth_and_names() {
-        let mail = "From: a@example.com\nContent-Type: multipart/mixed;\n boundary=\"out\"\n\npreamble\n\
-            --out\nContent-Type: multipart/alternative; boundary=in\n\n\
-            --in\n\nplain\n--in\nContent-Type: TEXT/html\n\nhtml\n--in--\n\
-            --out\nContent-Type: application/pdf; name=\"a.pdf\"\nContent-Disposition: Attachment;\n filename=\"b.pdf\"\n\nx\n--out--\n";
-        let scan = scan(mail);
-        let told: Vec<_> = scan.parts().iter().map(|p| (p.depth, p.content_type.as_deref())).collect();
-        let expected = [
-            (0, Some("multipart/mixed")),
-            (1, Some("multipart/alternative")),
-            (2, None),
-            (2, Some("text/html")),
-            (1, Some("application/pdf")),
-        ];
-        assert_eq!(told, expected);
-        let last = scan.parts().last().unwrap();
-        assert_eq!(last.disposition.as_deref(), Some("attachment"));
-        assert_eq!(last.names, ["b.pdf", "a.pdf"]);
-        assert_eq!(scan.limit(), None);
-    }
-
-    #[test]
-    fn names_are_found_however_they_are_written() {
-        for (field, expected) in [
-            ("Content-Disposition: attachment; filename=invoice.pdf.exe", "invoice.pdf.exe"),
-            ("content-disposition: attachment; filename*=utf-8''a%2Eexe", "a.exe"),
-            ("Content-Disposition: attachment;\n filename*0=\"a.\";\n filename*1=\"exe\"", "a.exe"),
-            ("Content-Type: application/x; name=\"=?utf-8?B?YS5leGU=?=\"", "a.exe"),
-            ("Content-Type: application/x; name=a.txt\nContent-Disposition: x; filename=b.exe", "b.exe"),
-            ("Content-Disposition: x; filename=a.txt\nContent-Disposition: x; filename=b.exe", "b.exe"),
-            ("Content-Type : application/x; name=a.exe", "a.exe"),
-            // A fold without its blank.
-            ("Content-Disposition: attachment;\nfilename=a.exe", "a.exe"),
-            ("Content-Disposition: attachment; filename=a.exe\0.txt", "a.exe"),
-            ("Content-Disposition: attachment; filename=a.exe\0.txt", "a.exe\u{FFFD}.txt"),
-            ("Content-Disposition: attachment; filename=\"a.exe. .\"", "a.exe"),
-            ("Content-Disposition: attachment; filename=\"a\u{1}.exe\"", "a\u{FFFD}.exe"),
-        ] {
-            let found = names(&format!("{MIXED}--b\n{field}\n\nbody\n--b--\n"));
-            assert!(found.iter().any(|name| name == expected), "{field}: {found:?}");
-        }
-        assert_eq!(names("Content-Disposition: attachment; filename=a.exe\n\nbody"), ["a.exe"]);
-    }
-
-    #[test]
-    fn parts_are_found_wherever_a_reader_could_see_one() {
-        let part = "Content-Disposition: attachment; filename=a.exe\n\nx\n";
-        for mail in [
-            format!("{MIXED}--b\n{part}"),
-            format!("{MIXED}--b--\n--b\n{part}"),
-            format!("{MIXED}--b--\n{part}"),
-            format!("{MIXED}{part}--b\n\ntext\n--b--\n"),
-            format!("{MIXED}--b\n\n{part}--b--\n"),
-            format!("{MIXED}--b\n\ntext\n--b trailing\n{part}--b--\n"),
-            format!("{MIXED}--b\nX: no empty line\n--b\n{part}"),
-            format!("{MIXED}--b\nnot a field\n{part}"),
-            format!("Content-Type: text/plain\n{MIXED}--b\n{part}"),
-            format!("Content-Type: multipart/mixed; boundary=a; boundary=b\n\n--b\n{part}"),
-            format!("Content-Type: multipart/mixed; boundary=\"b\n\n--b\n{part}"),
-            format!("Content-Type: multipart/mixed; boundary=b(x)\n\n--b\n{part}"),
-            format!("Content-Type: multipart/mixed; boundary=\"b \"\n\n--b\n{part}"),
-            format!("Content-Type: multipart/mixed; boundary*0=b; boundary*1=c\n\n--bc\n{part}"),
-            format!("Content-Type: multipart/mixed; boundary=\"\"\n\n--\n{part}"),
-            format!("Content-Type: multipart/mixed\n\n--unknown\n{part}"),
-            format!(
-                "Content-Type: multipart/mixed; boundary=b\\\n\n--x\nX: y\nContent-Type: text/plain\n\n--x\n{part}"
-            ),
-            format!(
-                "{MIXED}--b\nContent-Disposition: x; filename*0=a.\nContent-Disposition: x; filename*1=exe\n\n"
-            ),
-            format!("{MIXED}--b\nContent-Type: multipart/mixed; boundary=b\n\n--b\n{part}"),
-            format!("{MIXED}--b\nContent-Type: multipart/mixed; boundary=bb\n\n--b--\n--bb\n{part}"),
-            format!("{MIXED}--b\nContent-Type: message/rfc822\n\nSubject: x\n{part}--b--\n"),
-            format!("Content-Type: message/rfc822\n\nSubject: x\n{MIXED}--b\n{part}"),
-            format!("Content-Type: multipart/digest; boundary=b\n\n--b\n\nSubject: x\n{part}--b--\n"),
-        ] {
-            assert!(names(&mail).contains(&"a.exe".to_owned()), "{mail}");
-        }
-    }
-
-    #[test]
-    fn line_ends_of_every_kind_are_understood() {
-        let mail = format!(
-            "{MIXED}--b\nContent-Type: x/y;\n name=a.exe\n\nx\n\n--b\nContent-Type: x/y; name=b.exe\n\nx"
-        );
-        let (header, body) = mail.split_at(MIXED.len());
-        for end in ["\n", "\r\n", "\r", "\r\r\n"] {
-            let mail = format!("{header}{}", body.replace('\n', end));
-            assert_eq!(names(&mail), ["a.exe", "b.exe"], "{end:?}");
-        }
-    }
-
-    #[test]
-    fn text_is_no_part() {
-        let field = "Content-Disposition: attachment; filename=a.exe\n";
-        for mail in [
-            format!("Subject: x\n\n{field}\n"),
-            format!("Subject: x\n\ntext\n\n--b\n{field}\n"),
-            format!("{MIXED}--b\nContent-Type: text/plain\n\n{field}\n--c\n{field}--b--\n"),
-            format!("{MIXED}--b\n\ntext\n{field}--b--\n"),
-            format!("{MIXED}--b\nContent-Type: message/delivery-status\n\n{field}--b--\n"),
-        ] {
-            assert_eq!(names(&mail), [""; 0], "{mail}");
-        }
-    }
-
-    #[test]
-    fn caps_are_flagged_and_what_was_read_stays() {
-        let many = format!("{MIXED}{}", "--b\n\n".repeat(1_000_000));
-        let deep: String = (0..300_000)
-            .map(|n| format!("--b{n:06}\nContent-Type: multipart/mixed; boundary=b{:06}\n\n", n + 1))
-            .collect();
-        let deep = format!("Content-Type: multipart/mixed; boundary=b000000\n\n{deep}");
-        let messages =
-            format!("Content-Type: message/rfc822\n\n{}", "Content-Type: message/rfc822\n\n".repeat(35_000));
-        let flat: String = (0..40_000)
-            .map(|n| format!("--b\nContent-Type: multipart/mixed; boundary=\"{n}{n:070}\"\n\n"))
-            .collect();
-        let wide = format!("{MIXED}--b\nContent-Disposition: x{}\n\n", "; filename=a".repeat(100_000));
-        let long = format!("{MIXED}--b\nContent-Disposition: x; filename={}.exe\n\n", "a".repeat(5_000));
-        let fields = format!("{MIXED}--b\n{}\n", "Content-Type: text/plain\n".repeat(100));
-        let cases = [
-            (many, MAX_PARTS),
-            (deep, MAX_DEPTH + 1),
-            (messages, MAX_DEPTH + 1),
-            (format!("{MIXED}{flat}"), MAX_PARTS),
-            (wide, 2),
-            (long, 2),
-            (fields, 2),
-        ];
-        for (mail, parts) in cases {
-            let scan = scan(&mail);
-            assert!(scan.limit().is_some());
-            assert_eq!(scan.parts().len(), parts, "{:?}", scan.limit());
-            assert!(scan.parts().iter().all(|part| part.depth <= MAX_DEPTH));
-        }
-    }
-
-    #[test]
-    fn a_long_line_is_a_limit_in_a_header_and_none_in_a_body() {
-        let long = "x".repeat(300_000);
-        assert_eq!(scan(&format!("{MIXED}--b\n\n{long}\n--b--\n")).limit(), None);
-        assert!(scan(&format!("{MIXED}--b\nX: {long}\n\n--b--\n")).limit().is_some());
-        assert!(scan(&format!("{MIXED}--b\nContent-Type: {long}\n\n--b--\n")).limit().is_some());
-    }
-
-    #[test]
-    fn hostile_bodies_take_linear_time() {
-        let prefixes: String = (1..300)
-            .map(|n| format!("--b\nContent-Type: multipart/mixed; boundary={}\n\n", "a".repeat(n)))
-            .collect();
-        for (setup, hostile) in [
-            ("", "--a\n"),
-            ("", "--"),
-            ("", "\r"),
-            ("", "--b\n"),
-            ("", "--b--\nContent-Type:\n"),
-            ("", "Content-Type:(\n"),
-            ("--b\nContent-Type: x/y", ";name=\"\n "),
-            ("--b\nContent-Type: x/y", ";name*1=a\n "),
-            (prefixes.as_str(), "--aaaaaaaaaaaaaaaaaaaaaaaaaaaaab\n"),
-        ] {
-            scan(&format!("{MIXED}{setup}{}", hostile.repeat(1 << 18)));
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn chunk_borders_change_nothing(
-            lines in prop::collection::vec(
-                prop::sample::select(vec![
-                    "--b", "--b--", "--c", "--c--", "", "text", " name=y.exe", "Subject: x", "name=z.exe",
-                    "Content-Type: multipart/mixed; boundary=c", "Content-Type: message/rfc822",
-                    "Content-Disposition: attachment; filename=\"a b.exe\"", "Content-Type: x/y;",
-                ]),
-                0..40,
-            ),
-            ends in prop::collection::vec(prop::sample::select(vec!["\n", "\r\n", "\r", "\r\r\n"]), 40),
-            chunks in prop::collection::vec(0usize..40, 0..60),
-        ) {
-            let body: String = lines.iter().zip(ends).flat_map(|(line, end)| [*line, end]).collect();
-            let mail = format!("{MIXED}{body}");
-            let whole = scan_in(mail.as_bytes(), []);
-            let split = scan_in(mail.as_bytes(), chunks);
-            let bytes = scan_in(mail.as_bytes(), vec![1; mail.len()]);
-            prop_assert_eq!(whole.parts(), split.parts());
-            prop_assert_eq!(whole.parts(), bytes.parts());
-        }
-
-        #[test]
-        fn no_bytes_do_harm(body in prop::collection::vec(any::<u8>(), 0..2_000)) {
-            let mut mail = MIXED.as_bytes().to_vec();
-            mail.extend_from_slice(b"--b\nContent-Type: ");
-            mail.extend_from_slice(&body);
-            scan_in(&mail, [7, 700]);
-        }
-    }
-}
+mod tests;

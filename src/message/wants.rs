@@ -41,6 +41,11 @@ impl Wants {
         }
     }
 
+    /// Whether files are decoded.
+    pub(super) fn looks_into_files(self) -> bool {
+        self.content.kinds || self.content.inside || self.content.hashes
+    }
+
     /// Whether the body is looked at.
     pub fn any(self) -> bool {
         self != Self::NOTHING
