@@ -324,3 +324,140 @@ fn spliced(body: &[u8], splices: Vec<(Range<usize>, Vec<u8>)>) -> Vec<u8> {
     made.extend_from_slice(body.get(at..).unwrap_or_default());
     made
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::Stop;
+    use crate::message::Wants;
+
+    const HEADER: &str = "From: a@sender.example\r\nMIME-Version: 1.0\r\n";
+
+    const PARTS: &str = "Content-Type: multipart/mixed; boundary=b\r\n\r\npreamble\r\n--b\r\n\
+        Content-Type: text/plain\r\n\r\nhello\r\n--b\r\nX-Note: kept\r\n\
+        Content-Type: application/x-msdownload;\r\n name=a.exe\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+        TVqQAAMAAAAEAAAA\r\n\r\n--b\r\nContent-Type: text/plain; name=b.txt\r\n\r\nbye\r\n--b--\r\nepilogue\r\n";
+
+    fn read(mail: &str) -> Message {
+        Message::from_eml(mail.as_bytes())
+    }
+
+    fn edited(mail: &str, changes: &[(u32, Change)]) -> String {
+        String::from_utf8(read(mail).edited(changes).body).unwrap()
+    }
+
+    /// What stands between the header and the end of `mail`.
+    fn body(mail: &str) -> &str {
+        mail.split_once("\r\n\r\n").unwrap().1
+    }
+
+    fn between<'a>(text: &'a str, from: &str, to: &str) -> &'a str {
+        text.split_once(from).unwrap().1.split_once(to).unwrap().0
+    }
+
+    #[test]
+    fn a_part_goes_and_every_other_byte_stays() {
+        let mail = format!("{HEADER}{PARTS}");
+        let gone =
+            format!("--b\r\nX-Note{}", between(&mail, "X-Note", "--b\r\nContent-Type: text/plain; name"));
+        assert_eq!(edited(&mail, &[(2, Change::Remove)]), body(&mail).replace(&gone, ""));
+        assert_eq!(edited(&mail, &[]), body(&mail));
+    }
+
+    #[test]
+    fn of_a_multipart_whose_parts_all_go_an_empty_one_stays() {
+        let mail = format!("{HEADER}{PARTS}");
+        let changed = edited(&mail, &[(1, Change::Remove), (2, Change::Remove), (3, Change::Remove)]);
+        assert_eq!(
+            changed,
+            "preamble\r\n--b\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: inline\r\n\
+             Content-Transfer-Encoding: 7bit\r\n\r\n\r\n--b--\r\nepilogue\r\n"
+        );
+    }
+
+    #[test]
+    fn a_notice_takes_the_place_of_a_part_and_other_fields_of_it_stay() {
+        let mail = format!("{HEADER}{PARTS}");
+        let changed = edited(&mail, &[(2, Change::Replace("a.exe was removed".into()))]);
+        assert_eq!(
+            between(&changed, "hello\r\n", "--b\r\nContent-Type: text/plain; name"),
+            "--b\r\nX-Note: kept\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Disposition: inline\r\n\
+             Content-Transfer-Encoding: 7bit\r\n\r\na.exe was removed\r\n\r\n"
+        );
+        for notice in ["ä.exe", "--b--", &"x".repeat(2_000)] {
+            let changed = edited(&mail, &[(2, Change::Replace(notice.into()))]);
+            let again = read(&format!("{}\r\n\r\n{changed}", mail.split_once("\r\n\r\n").unwrap().0));
+            assert_eq!(again.parts().len(), 4, "{notice}");
+            assert_eq!(changed.matches(notice).count(), mail.matches(notice).count(), "{notice}");
+        }
+    }
+
+    #[test]
+    fn a_part_gets_another_name_and_keeps_its_content() {
+        let mail = format!("{HEADER}{PARTS}");
+        let changed = edited(&mail, &[(2, Change::Rename("a.exe.txt".into()))]);
+        assert_eq!(
+            between(&changed, "hello\r\n", "--b\r\nContent-Type: text/plain; name"),
+            "--b\r\nX-Note: kept\r\nContent-Transfer-Encoding: base64\r\n\
+             Content-Type: application/octet-stream\r\n\
+             Content-Disposition: attachment; filename=\"a.exe.txt\"\r\n\r\nTVqQAAMAAAAEAAAA\r\n\r\n"
+        );
+        let changed = edited(&mail, &[(2, Change::Rename("a\"ä.txt".into()))]);
+        assert!(changed.contains("filename*=utf-8''a%22%C3%A4.txt\r\n"), "{changed}");
+    }
+
+    #[test]
+    fn a_message_of_one_part_is_changed_by_its_own_header() {
+        let mail = format!(
+            "{HEADER}Content-Type: application/x-msdownload; name=a.exe\r\n\
+             Content-Disposition: attachment\r\ncontent-type: x/y\r\n\r\nMZ\r\n"
+        );
+        let edited = read(&mail).edited(&[(0, Change::Replace("gone".into()))]);
+        assert_eq!(edited.body, b"gone\r\n");
+        let says =
+            |name: &str, number, value: Option<&str>| (name.to_owned(), number, value.map(str::to_owned));
+        assert_eq!(
+            edited.fields,
+            [
+                says("Content-Disposition", 1, Some("inline")),
+                says("Content-Type", 1, Some("text/plain; charset=utf-8")),
+                says("Content-Type", 2, None),
+            ]
+        );
+        assert_eq!(edited.added, [("Content-Transfer-Encoding".to_owned(), "7bit".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_within_a_changed_part_goes_with_it() {
+        let mail = format!(
+            "{HEADER}Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\nContent-Type: message/rfc822\r\n\r\n\
+             {PARTS}\r\n--a\r\n\r\nend\r\n--a--\r\n"
+        );
+        let message = read(&mail);
+        let inner =
+            message.parts().iter().position(|part| part.names.iter().any(|name| name == "a.exe")).unwrap();
+        let outer =
+            message.parts().iter().position(|part| part.content_type.as_deref() == Some("message/rfc822"));
+        let outer = outer.unwrap() as u32;
+        let both = message.edited(&[(inner as u32, Change::Remove), (outer, Change::Remove)]).body;
+        assert_eq!(String::from_utf8(both).unwrap(), "--a\r\n\r\nend\r\n--a--\r\n");
+        let inside = message.edited(&[(inner as u32, Change::Remove)]).body;
+        assert!(!String::from_utf8(inside).unwrap().contains("TVqQ"));
+    }
+
+    #[test]
+    fn what_is_signed_ambiguous_or_not_kept_is_not_changed() {
+        let signed = format!(
+            "{HEADER}Content-Type: multipart/signed; boundary=s\r\n\r\n--s\r\n{PARTS}\r\n--s\r\n\
+             Content-Type: application/pkcs7-signature\r\n\r\nx\r\n--s--\r\n"
+        );
+        let message = read(&signed);
+        assert_eq!(message.may_change(3), Err(Unchangeable::Signed));
+        let sealed = read(&format!("{HEADER}Content-Type: application/pkcs7-mime\r\n\r\nx\r\n"));
+        assert_eq!(sealed.may_change(0), Err(Unchangeable::Signed));
+        let plain = format!("{HEADER}{PARTS}");
+        assert_eq!(read(&plain).may_change(2), Ok(()));
+        let mut unkept = Message::new(Wants { parts: true, ..Wants::NOTHING });
+        unkept.finish(&Stop::default());
+        assert_eq!(unkept.may_change(0), Err(Unchangeable::Unknown));
+    }
+}

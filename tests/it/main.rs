@@ -37,6 +37,7 @@ mod postfix_memory;
 mod postfix_message;
 mod postfix_names;
 mod postfix_one_sided;
+mod postfix_parts;
 mod postfix_proxy;
 mod postfix_reload;
 mod postfix_replies;
