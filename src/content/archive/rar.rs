@@ -263,7 +263,7 @@ impl<'a> Fifth<'a> {
     fn read(bytes: &'a [u8], at: usize) -> Option<Self> {
         let mut rest = Fields(bytes.get(at.checked_add(4)?..)?);
         let length = place(rest.number()?);
-        let data = bytes.len() - rest.0.len() + length;
+        let data = (bytes.len() - rest.0.len()).checked_add(length)?;
         let mut fields = Fields(rest.0.get(..length)?);
         let (kind, flags) = (fields.number()?, fields.number()?);
         let extra = if flags & 1 != 0 { place(fields.number()?) } else { 0 };
