@@ -39,17 +39,21 @@ kinds! {
     Archive => "archive", "Files packed into one, or one file compressed: zip, tar, gz, bz2, xz, zstd, 7z, rar, cab, lha, arj, ace.";
     Audio => "audio", "Sound.";
     Binary => "binary", "None of the others, and no text.";
+    Calendar => "calendar", "Appointments and contacts: ics, vcf.";
     Certificate => "certificate", "Keys and certificates.";
     Damaged => "damaged", "Begins as an archive or document that can't be read to its end.";
+    Dde => "dde", "A document with a field or cell that starts a program (DDE).";
     DiskImage => "disk_image", "A disk that opens with a click: iso, img, vhd, vhdx, dmg.";
     Document => "document", "Office documents, PDF, RTF.";
-    EmbeddedObject => "embedded_object", "A document with another file inside that opens with a click.";
+    EmbeddedObject => "embedded_object", "A document with a file inside that opens with a click, whatever it is: a package, a file in a notebook.";
     Empty => "empty", "Nothing in it.";
     EncryptedArchive => "encrypted_archive", "An archive of which some file needs a password.";
-    EncryptedDocument => "encrypted_document", "A document that needs a password.";
+    EncryptedDocument => "encrypted_document", "A document that is encrypted, with or without a password that is known to all: what is in it is not seen. PDFs that only forbid printing or changing are encrypted too.";
+    EquationObject => "equation_object", "A document with an object of the old equation editor, through which programs were run.";
     Executable => "executable", "A program: of Windows, DOS, Linux, macOS, Java, Android.";
     ExternalTemplate => "external_template", "A document that fetches a template or object from elsewhere.";
-    Html => "html", "A web page, XHTML and SVG with scripts included.";
+    Help => "help", "Help of Windows, which runs programs: chm, hlp.";
+    Html => "html", "A web page: HTML, XHTML, SVG with scripts, pages saved as one file.";
     Image => "image", "A picture.";
     Installer => "installer", "What installs programs: msi, msix, deb, rpm, pkg.";
     Limits => "limits", "There is more in it than is read.";
@@ -60,14 +64,31 @@ kinds! {
     PdfLaunch => "pdf_launch", "A PDF that starts a program or opens a file within.";
     PdfScript => "pdf_script", "A PDF with JavaScript.";
     Polyglot => "polyglot", "Is of two kinds at once, by where one begins to read.";
-    Script => "script", "Text that a system runs: js, vbs, ps1, bat, sh, hta, and others by their content or ending.";
+    Script => "script", "Text that a system runs: js, vbs, ps1, bat, sh, hta, reg, and others by their content or ending.";
     SelfExtracting => "self_extracting", "A program that is an archive as well.";
-    Shortcut => "shortcut", "Points to what is started by a click: lnk, url, desktop, and their like.";
+    Shortcut => "shortcut", "Points to what a click starts or connects to: lnk, url, desktop, webloc, library-ms, rdp, and their like.";
     Signature => "signature", "A signature of S/MIME or PGP, or what one of them has encrypted.";
+    SignedMacros => "signed_macros", "Macros with a signature, which is not verified.";
     Smuggling => "smuggling", "A web page that makes a file out of what is written in it.";
-    Text => "text", "Text.";
+    Text => "text", "Text that is none of the others.";
     Unscannable => "unscannable", "An archive that is known but not opened.";
     Video => "video", "Moving pictures.";
+}
+
+/// `docs/kinds.md`.
+pub fn reference() -> String {
+    let mut page = String::from(
+        "# Kinds of files\n\n\
+         This page is generated. What a file is by its content, whatever its name and type say: attachments,\n\
+         files in archives, and files in documents. A file may be of several kinds, and a document has those of\n\
+         what it hides. What runs by the ending of its name alone (`js`, `bat`, `py`) is a `script` if it is text\n\
+         and is named so.\n\n\
+         | kind | a file of it |\n| --- | --- |\n",
+    );
+    for kind in Kind::ALL {
+        page += &format!("| `{}` | {} |\n", kind.word(), kind.doc());
+    }
+    page
 }
 
 /// Several at once.
@@ -88,6 +109,11 @@ impl Kinds {
 
     pub fn join(&mut self, other: Self) {
         self.0 |= other.0;
+    }
+
+    #[must_use]
+    pub const fn without(self, kind: Kind) -> Self {
+        Self(self.0 & !(1 << kind as u64))
     }
 
     pub const fn has(self, kind: Kind) -> bool {
@@ -145,6 +171,7 @@ mod tests {
         assert!(!kinds.has(Kind::Executable));
         kinds.join(Kind::Executable.into());
         assert!(kinds.has(Kind::Archive) && kinds.has_any(Kind::Executable.into()));
+        assert!(!kinds.without(Kind::Archive).has(Kind::Archive) && kinds.without(Kind::Pdf) == kinds);
         assert_eq!(format!("{kinds:?}"), r#"{"archive", "executable"}"#);
     }
 }

@@ -20,6 +20,7 @@ pub use budget::MAX_FILES;
 pub use budget::Stop;
 pub use kind::Kind;
 pub use kind::Kinds;
+pub use kind::reference;
 pub use names::Names;
 
 /// What is to be found out.
@@ -54,7 +55,7 @@ pub struct File {
     pub size: u64,
     /// If asked for and if it was unpacked.
     pub sha256: Option<[u8; 32]>,
-    /// The archive that it is in, by its place in the same list.
+    /// The archive or document that it is in, by its place in the same list.
     pub within: Option<u32>,
 }
 

@@ -116,7 +116,7 @@ fn unicode(of: &[u8], name: &str) -> Vec<u8> {
 
 #[test]
 fn an_ordinary_archive_is_listed_and_not_doubted() {
-    let packed = deflated(b"MZ program");
+    let packed = deflated(b"MZ\0program");
     let program = Made { method: 8, size: Some(10), ..plain("d/a.exe", &packed) };
     let bytes = zip(b"", &[plain("d/", b""), program, plain("b.txt", b"hello")], b"a comment");
     let files = files(&bytes);
@@ -214,8 +214,10 @@ fn a_program_before_it_makes_it_self_extracting() {
 #[test]
 fn documents_are_no_archives_but_their_files_are_known() {
     let files = files(&zip(b"", &[plain("[Content_Types].xml", b"<x/>"), plain("a.exe", b"MZ")], b""));
-    assert!(files[0].kinds.is_empty());
+    assert_eq!(files[0].kinds, crate::content::Kinds::from(Kind::Archive).with(Kind::Document));
     assert_eq!(names(&files), ["[Content_Types].xml", "a.exe"]);
+    let files = self::files(&zip(b"", &[plain("[Content_Types].xml", b"<x/>"), plain("word/a", b"x")], b""));
+    assert_eq!(files[0].kinds, Kind::Document.into());
 }
 
 #[test]
