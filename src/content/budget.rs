@@ -47,11 +47,13 @@ pub struct Budget {
     held: u64,
     stop: Stop,
     limit: Option<&'static str>,
+    /// How often one was hit.
+    hits: u64,
 }
 
 impl Budget {
     pub fn new(stop: Stop) -> Self {
-        Self { bytes: MAX_UNPACKED_BYTES, files: MAX_FILES, held: 0, stop, limit: None }
+        Self { bytes: MAX_UNPACKED_BYTES, files: MAX_FILES, held: 0, stop, limit: None, hits: 0 }
     }
 
     /// For `bytes` that are about to be made; false: they must not be.
@@ -100,7 +102,13 @@ impl Budget {
     /// Says which cap was hit, the first that was; always false.
     pub fn hit(&mut self, limit: &'static str) -> bool {
         self.limit.get_or_insert(limit);
+        self.hits += 1;
         false
+    }
+
+    /// How often a cap was hit: whoever reads one file of many compares.
+    pub(super) fn hits(&self) -> u64 {
+        self.hits
     }
 
     /// The first cap that was hit, in words.

@@ -55,6 +55,8 @@ pub struct File {
     pub size: u64,
     /// If asked for and if it was unpacked.
     pub sha256: Option<[u8; 32]>,
+    /// What modules of macros in it are called, for texts.
+    pub macros: Vec<String>,
     /// The archive or document that it is in, by its place in the same list.
     pub within: Option<u32>,
 }

@@ -68,22 +68,32 @@ fn look(
     let place = files.len();
     let sha256 = wants.hashes.then(|| sha256(given.bytes)).flatten();
     let size = given.bytes.len() as u64;
-    files.push(File { names: given.names.to_vec(), kinds, size, sha256, within });
+    files.push(File { names: given.names.to_vec(), kinds, size, sha256, within, ..File::default() });
     if !wants.inside {
         return;
     }
-    kinds.join(document::inside(given, kinds, budget));
-    let Some((format, stub)) = Format::of(given) else { return add(files, place, kinds) };
-    if stub > 0 {
-        kinds.add(Kind::SelfExtracting);
+    let document::Inside { kinds: more, macros, members } = document::inside(given, kinds, budget);
+    kinds.join(more);
+    if let Some(file) = files.get_mut(place) {
+        file.macros = macros;
     }
-    kinds.join(format.kinds());
+    let found = Format::of(given);
+    if let Some((format, stub)) = found {
+        if stub > 0 {
+            kinds.add(Kind::SelfExtracting);
+        }
+        kinds = kinds.without(Kind::Binary).without(Kind::Text);
+        kinds.join(format.kinds());
+    } else if members.is_empty() {
+        return set(files, place, kinds);
+    }
     if depth >= MAX_DEPTH {
+        budget.give_back(members.iter().map(document::Member::held).sum());
         budget.hit("more archives within each other than are opened");
-        return add(files, place, kinds.with(Kind::Limits));
+        return set(files, place, kinds.with(Kind::Limits));
     }
     let mut opened = Opened {
-        bytes: given.bytes.get(stub..).unwrap_or_default(),
+        bytes: given.bytes.get(found.map_or(0, |(_, stub)| stub)..).unwrap_or_default(),
         names: given.names,
         kinds,
         place: u32::try_from(place).unwrap_or(u32::MAX),
@@ -93,14 +103,23 @@ fn look(
         budget,
         files,
     };
-    format.open(&mut opened);
+    if let Some((format, _)) = found {
+        format.open(&mut opened);
+    }
+    for member in members {
+        let held = member.held();
+        // What does not fit is said there.
+        let _ = opened.stored(member.names, &member.bytes);
+        drop(member.bytes);
+        opened.budget.give_back(held);
+    }
     let kinds = opened.kinds;
-    add(files, place, kinds);
+    set(files, place, kinds);
 }
 
-fn add(files: &mut [File], place: usize, kinds: Kinds) {
+fn set(files: &mut [File], place: usize, kinds: Kinds) {
     if let Some(file) = files.get_mut(place) {
-        file.kinds.join(kinds);
+        file.kinds = kinds;
     }
 }
 
