@@ -8,6 +8,7 @@
 //! questions of a stage are asked together, and `explain` and the rules' own
 //! tests need no network.
 
+mod ambiguous_mime;
 mod arc;
 mod attachment;
 mod authentication_results;
@@ -32,6 +33,7 @@ mod spf;
 mod tag;
 mod time;
 
+pub use ambiguous_mime::AmbiguousMime;
 pub use arc::Arc as ArcCheck;
 pub use attachment::Attachment;
 pub use authentication_results::AuthenticationResults;
@@ -414,6 +416,9 @@ pub trait Check: Sized {
     /// What a test may give as its answer, beside `unknown`.
     const GIVEABLE: Giveable = Giveable::Nothing;
 
+    /// What stands behind its page: a table of its words.
+    const TABLE: fn() -> String = String::new;
+
     /// Reads the value below the check's name; None after a mistake was told.
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self>;
 
@@ -440,6 +445,7 @@ pub struct CheckInfo {
     pub options: &'static [&'static str],
     pub may_stand_bare: bool,
     pub giveable: Giveable,
+    table: fn() -> String,
     source: &'static str,
 }
 
@@ -472,6 +478,7 @@ macro_rules! checks {
                 options: <$type as Check>::OPTIONS,
                 may_stand_bare: <$type as Check>::MAY_STAND_BARE,
                 giveable: <$type as Check>::GIVEABLE,
+                table: <$type as Check>::TABLE,
                 source: include_str!(concat!(stringify!($module), ".rs")),
             },)+
         ];
@@ -536,6 +543,7 @@ macro_rules! checks {
 }
 
 checks! {
+    ambiguous_mime => AmbiguousMime,
     arc => ArcCheck,
     attachment => Attachment,
     authentication_results => AuthenticationResults,
@@ -588,7 +596,8 @@ impl AnyCheck {
             Self::Helo(check) => !check.asks_dns(),
             check => matches!(
                 check,
-                Self::Attachment(_)
+                Self::AmbiguousMime(_)
+                    | Self::Attachment(_)
                     | Self::Distinct(_)
                     | Self::DynamicName(_)
                     | Self::Fact(_)
@@ -636,7 +645,8 @@ impl AnyCheck {
             Self::Rate(check) => check.reads(),
             Self::Score(check) => check.reads(),
             Self::Spf(check) => check.reads(),
-            Self::DynamicName(_)
+            Self::AmbiguousMime(_)
+            | Self::DynamicName(_)
             | Self::FromMatchesLogin(_)
             | Self::Helo(_)
             | Self::OwnDomain(_)
@@ -726,6 +736,10 @@ pub fn reference() -> String {
     for info in REGISTRY {
         let docs = info.docs().replace("\n# ", "\n### ").replacen("# ", "### ", 1);
         page += &format!("\n## `{}`\n\n{docs}\n", info.name);
+        let table = (info.table)();
+        if !table.is_empty() {
+            page += &format!("\n{table}");
+        }
     }
     page
 }

@@ -345,3 +345,5 @@ fn junk_of(encoding: Encoding) -> Trick {
 
 #[cfg(test)]
 mod corpora;
+#[cfg(test)]
+mod evasion;
