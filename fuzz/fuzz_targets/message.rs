@@ -38,6 +38,9 @@ rules:
   - name: origin
     when: {origin_ip: 192.0.2.0/24}
     then: {log: "{origin_ip}"}
+  - name: ambiguous
+    when: {ambiguous_mime: any}
+    then: {add_header: {X-Tricks: "{tricks}"}}
   - name: files
     when: {attachment: '/(?<end>[.]\w+)$/'}
     then: {reject: "550 5.7.1 {file} {end}"}
@@ -47,6 +50,18 @@ static ROOM: LazyLock<Room> = LazyLock::new(|| Room::with(RULES));
 
 fuzz_target!(|bytes: &[u8]| {
     let message = Message::from_eml(bytes);
+    let body = message.raw_body().len();
+    for (part, at) in message.parts().iter().zip(0..) {
+        assert!(part.within.is_none_or(|within| within < at));
+        if let Some(place) = &part.place {
+            assert!(place.whole.start <= place.content.start && place.content.start <= place.content.end);
+            assert!(place.content.end <= place.whole.end && place.whole.end <= body);
+        }
+    }
+    for (file, _) in message.files() {
+        assert!(file.names.iter().all(|name| !name.contains(char::is_control)));
+    }
+    assert!(message.text().len() <= 1 << 20);
     for field in message.headers().iter() {
         field.decoded();
         field.addresses();

@@ -75,7 +75,8 @@ impl Boundaries {
             node = self.nodes;
         }
         // One that is no leaf of the trie is the beginning of another.
-        is_shared |= is_other(self.levels.get(&node)) || !is_new && !self.levels.contains_key(&node);
+        is_shared |=
+            is_other(self.levels.get(&node)) || node > 0 && !is_new && !self.levels.contains_key(&node);
         self.levels.entry(node).or_insert(level);
         if is_shared { Added::Shared } else { Added::New }
     }

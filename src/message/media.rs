@@ -50,7 +50,8 @@ impl Media {
             }
             let is_multipart = field.value.starts_with("multipart");
             let is_exact = field.is_plain && field.value.starts_with("multipart/") && field.value.len() > 10;
-            let may_be = is_multipart || field.whole.contains("multi") || field.whole.contains("ultipart");
+            let written = field.whole.split(';').next().unwrap_or_default();
+            let may_be = is_multipart || written.contains("ultipart") || written.starts_with("multi");
             media.tricks.add_if(may_be && !is_exact, Trick::TypeOdd);
             media.is_multipart |= is_multipart;
             media.is_digest |= field.value == "multipart/digest";

@@ -123,7 +123,9 @@ impl Field {
             let value = rest.get(equals + 1..).unwrap_or_default();
             let quote = value.len() - value.trim_ascii_start().len();
             if value.get(quote) == Some(&b'"') {
-                from += quote + value.get(quote..).and_then(quoted_length).unwrap_or(0);
+                let length = value.get(quote..).and_then(quoted_length);
+                self.is_odd |= length.is_none() && is_of_interest(&parameter_name(before));
+                from += quote + length.unwrap_or(0);
             }
         }
     }

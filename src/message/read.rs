@@ -17,6 +17,7 @@ use crate::message::encoding::Encoding;
 use crate::message::encoding::MAX_BLOCKS;
 use crate::message::part::Part;
 use crate::message::part_header::PartHeader;
+use crate::message::parts::MAX_DEPTH;
 use crate::message::parts::Origin;
 use crate::message::parts::Parts;
 use crate::message::scan::Begin;
@@ -63,7 +64,7 @@ pub(super) fn read(
         stop,
         examine,
         parts: Parts::default(),
-        decoder: Decoder::default(),
+        decoder: Decoder::new(stop.clone()),
         files: Files { budget: Budget::new(stop.clone()), list: Vec::new(), parts: Vec::new() },
         text: Text::default(),
         texts: VecDeque::new(),
@@ -139,6 +140,9 @@ impl Reader<'_, '_> {
 
     /// A multipart or message that is encoded as a whole.
     fn open(&mut self, leaf: &Leaf, content: &[u8]) {
+        if leaf.level.depth > MAX_DEPTH {
+            return;
+        }
         let has_parts = self.parts.children(leaf.part) > 0;
         let mut decoder = std::mem::take(&mut self.decoder);
         decoder.begin();
@@ -168,12 +172,14 @@ impl Reader<'_, '_> {
 
     /// A part that is no multipart: a file, in each of its readings.
     fn take(&mut self, leaf: &Leaf, content: &[u8]) {
-        let names = self.parts.get(leaf.part).map(|part| part.names.clone()).unwrap_or_default();
+        let part = self.parts.get(leaf.part);
+        let names = part.map(|part| part.names.clone()).unwrap_or_default();
+        let is_attached = part.is_some_and(|part| part.disposition.as_deref() == Some("attachment"));
         let first = leaf.encodings.first().copied().unwrap_or(Encoding::Identity);
         let is_tnef = tnef::may_be(&leaf.media.types, &names);
         // A message within is text by its parts.
         let is_text = leaf.media.is_text && !leaf.media.is_message;
-        let is_shown = is_text && names.is_empty();
+        let is_shown = is_text && names.is_empty() && !is_attached;
         let is_wanted = self.wants.looks_into_files() || is_tnef || is_text && self.wants.text;
         if !is_wanted {
             let size = encoding::decoded_len(first, content);

@@ -139,7 +139,7 @@ pub(super) fn scan(bytes: &[u8], begin: Begin, parts: &mut Parts, stop: &Stop) -
     match begin {
         Begin::Message(header) => {
             scan.header = header;
-            scan.end_header(0);
+            scan.end_header(0, 0);
             if scan.state == State::Start {
                 scan.state = State::Body;
             }
@@ -171,7 +171,7 @@ impl<'a> Scan<'a> {
             self.take_line(line);
         }
         if self.state == State::Header {
-            self.end_header(self.bytes.len());
+            self.end_header(self.bytes.len(), self.bytes.len());
         }
         self.end_gap(self.bytes.len());
         while let Some(leaf) = self.open.pop() {
@@ -197,7 +197,7 @@ impl<'a> Scan<'a> {
             State::Header => {
                 self.look_at_end(line.end);
                 match line.text.is_empty() {
-                    true => self.end_header(line.start),
+                    true => self.end_header(line.start, self.lines.at()),
                     false => self.header.line(line),
                 }
             }
@@ -255,7 +255,8 @@ impl<'a> Scan<'a> {
     fn take_delimiter(&mut self, delimiter: Delimiter, start: usize) {
         if self.state == State::Header {
             self.parts.tricks.add_if(!self.header.is_empty(), Trick::HeaderBroken);
-            self.end_header(start);
+            let end = before_line_end(self.bytes, start).max(self.header_start);
+            self.end_header(end, end);
         }
         if self.state == State::Done {
             return;
@@ -336,8 +337,8 @@ impl<'a> Scan<'a> {
         self.leaves.push(leaf);
     }
 
-    /// `end` is where the header ends, the empty line not counted.
-    fn end_header(&mut self, end: usize) {
+    /// Where its last line ends, and where behind the empty line the content begins.
+    fn end_header(&mut self, end: usize, content: usize) {
         let header = std::mem::take(&mut self.header);
         if let Some(limit) = header.limit() {
             self.hit(limit);
@@ -359,7 +360,19 @@ impl<'a> Scan<'a> {
             return;
         };
         let is_untyped = self.origin == Origin::Message && media.types.is_empty();
-        self.open_part(part, &fields, media, self.header_start..end, header.broken_at());
+        let leaf = Leaf {
+            part,
+            header: self.header_start..end,
+            content: content..content,
+            broken_at: header.broken_at(),
+            encodings: Vec::new(),
+            level: Level { depth: self.level.depth + 1, is_digest: media.is_digest, multipart: part },
+            media,
+            boundaries: Vec::new(),
+            origin: self.origin,
+            is_ended: false,
+        };
+        self.open_part(leaf, &fields);
         if is_untyped && self.begins_with_part() {
             self.trick_if(true, Trick::TypeOdd);
             self.begin_gap(Level { depth: 1, ..Level::default() }, 0);
@@ -373,40 +386,19 @@ impl<'a> Scan<'a> {
             && lines.next().is_some_and(|line| begins_content_field(line.text))
     }
 
-    fn open_part(
-        &mut self,
-        part: u32,
-        fields: &[(Kind, Field)],
-        media: Media,
-        header: Range<usize>,
-        broken_at: Option<usize>,
-    ) {
+    fn open_part(&mut self, mut leaf: Leaf, fields: &[(Kind, Field)]) {
         let (encodings, tricks) = encoding::declared(fields);
         tricks.iter().for_each(|trick| self.parts.tricks.add(trick));
-        let (boundaries, limit, tricks) = media::boundaries(fields, media.is_multipart);
+        let (boundaries, limit, tricks) = media::boundaries(fields, leaf.media.is_multipart);
         tricks.iter().for_each(|trick| self.parts.tricks.add(trick));
         if let Some(limit) = limit {
             self.hit(limit);
         }
-        // Before a delimiter there is no content, not the line that it is.
-        let content = match self.bytes.get(header.end) {
-            Some(b'\r' | b'\n') => self.lines.at(),
-            _ => header.end,
-        };
-        let (is_multipart, is_message, is_digest) = (media.is_multipart, media.is_message, media.is_digest);
-        let level = Level { depth: self.level.depth + 1, is_digest, multipart: part };
-        self.open.push(Leaf {
-            part,
-            header,
-            content: content..content,
-            broken_at,
-            encodings,
-            media,
-            level,
-            boundaries: boundaries.clone(),
-            origin: self.origin,
-            is_ended: false,
-        });
+        let (is_multipart, is_message) = (leaf.media.is_multipart, leaf.media.is_message);
+        let (level, content) = (leaf.level, leaf.content.start);
+        leaf.encodings = encodings;
+        leaf.boundaries.clone_from(&boundaries);
+        self.open.push(leaf);
         if !is_multipart && !is_message && boundaries.is_empty() {
             return;
         }

@@ -239,3 +239,100 @@ fn text_of(bytes: &[u8]) -> Cow<'_, str> {
         Err(_) => Cow::Owned(charset::decode("windows-1252", bytes)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attribute(level: u8, id: u32, bytes: &[u8]) -> Vec<u8> {
+        let mut all = vec![level];
+        all.extend_from_slice(&id.to_le_bytes());
+        all.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        all.extend_from_slice(bytes);
+        all.extend_from_slice(&[0, 0]);
+        all
+    }
+
+    fn stream(attributes: &[Vec<u8>]) -> Vec<u8> {
+        [SIGNATURE, &[1, 0], &attributes.concat()].concat()
+    }
+
+    /// One property with one value of any length.
+    fn value(kind: u16, id: u16, bytes: &[u8]) -> Vec<u8> {
+        let mut all = [kind.to_le_bytes(), id.to_le_bytes()].concat();
+        all.extend_from_slice(&1u32.to_le_bytes());
+        all.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        all.extend_from_slice(bytes);
+        all.resize(all.len().next_multiple_of(4), 0);
+        all
+    }
+
+    fn props(values: &[Vec<u8>]) -> Vec<u8> {
+        [&(values.len() as u32).to_le_bytes()[..], &values.concat()].concat()
+    }
+
+    fn told(bytes: &[u8]) -> Vec<(Vec<String>, usize)> {
+        attachments(bytes).attachments.into_iter().map(|one| (one.names, one.bytes.len())).collect()
+    }
+
+    #[test]
+    fn attachments_have_all_their_names_and_those_of_messages_within_too() {
+        let long: Vec<u8> = "long name.exe\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let inner = stream(&[attribute(2, 0x0006_9002, b""), attribute(2, 0x0001_8010, b"INNER.EXE\0")]);
+        let message = [MESSAGE_ID, &inner].concat();
+        let outer = stream(&[
+            attribute(1, 0x0002_800c, b"the text"),
+            attribute(2, 0x0006_9002, b""),
+            attribute(2, 0x0001_8010, b"LONGNA~1.EXE\0"),
+            attribute(2, 0x0006_800f, b"MZ and more"),
+            attribute(2, 0x0006_9005, &props(&[value(0x1f, 0x3707, &long)])),
+            attribute(2, 0x0006_9002, b""),
+            attribute(2, 0x0006_9005, &props(&[value(0x0d, 0x3701, &message)])),
+        ]);
+        let expected = [
+            (vec!["LONGNA~1.EXE".to_owned(), "long name.exe".to_owned()], 11),
+            (vec![], inner.len()),
+            (vec!["INNER.EXE".to_owned()], 0),
+        ];
+        assert_eq!(told(&outer), expected);
+        assert_eq!(attachments(&outer).texts, [(Cow::Borrowed(&b"the text"[..]), false)]);
+        for cut in 0..outer.len() {
+            attachments(&outer[..cut]);
+        }
+    }
+
+    #[test]
+    fn messages_within_each_other_and_many_attachments_have_a_bound() {
+        let mut deep = stream(&[]);
+        for _ in 0..100 {
+            let message = [MESSAGE_ID, &deep].concat();
+            deep = stream(&[attribute(2, 0x0006_9005, &props(&[value(0x0d, 0x3701, &message)]))]);
+        }
+        assert!(attachments(&deep).limit.is_some());
+        let many = stream(&vec![attribute(2, 0x0006_9002, b""); 2 * MAX_ATTACHMENTS]);
+        let found = attachments(&many);
+        assert!(found.limit.is_some() && found.attachments.len() == MAX_ATTACHMENTS);
+    }
+
+    /// Files that others collected, where they are at hand.
+    #[test]
+    fn collected_files_are_opened() {
+        let Some(corpora) = std::env::var_os("GATEPOST_CORPORA").map(std::path::PathBuf::from) else {
+            eprintln!("skipped: GATEPOST_CORPORA names no folder of mail");
+            return;
+        };
+        for (path, expected) in [
+            ("tnefparse/tests/examples/two-files.tnef", &["AUTHORS", "README"][..]),
+            ("tnefparse/tests/examples/long-filename.tnef", &["allproductsmar2000.dat"]),
+            ("tnefparse/tests/examples/data-before-name.tnef", &["AUTOEXEC.BAT", "CONFIG.SYS", "boot.ini"]),
+            ("tnefparse/tests/examples/MAPI_ATTACH_DATA_OBJ.tnef", &["VIA_Nytt_1402.doc"]),
+            ("libytnef/test-data/winmail.dat", &["zappa_av1.jpg", "bookmark.htm"]),
+        ] {
+            let bytes = std::fs::read(corpora.join(path)).unwrap();
+            let found: Vec<_> = told(&bytes).into_iter().flat_map(|(names, _)| names).collect();
+            for name in expected {
+                assert!(found.iter().any(|one| one == name), "{path}: {found:?}");
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use memchr::memchr;
 
+use crate::content::Stop;
 use crate::message::charset::sextet;
 
 /// Digits gathered from lines before they are decoded; fits into the nearest cache.
@@ -14,7 +15,12 @@ const MIN_LOOKS_BYTES: usize = 60;
 
 /// Tells each way to decode it, and whether it is the only one; true if there is more
 /// in it than digits, blanks and an end.
-pub(super) fn readings(text: &[u8], buffer: &mut Vec<u8>, mut tell: impl FnMut(&[u8], bool)) -> bool {
+pub(super) fn readings(
+    text: &[u8],
+    stop: &Stop,
+    buffer: &mut Vec<u8>,
+    mut tell: impl FnMut(&[u8], bool),
+) -> bool {
     buffer.clear();
     if push_clean(buffer, text) {
         tell(buffer, true);
@@ -30,7 +36,7 @@ pub(super) fn readings(text: &[u8], buffer: &mut Vec<u8>, mut tell: impl FnMut(&
         }
         ways.push(Way::LastPart);
     }
-    for way in &ways {
+    for way in ways.iter().take_while(|_| !stop.is_wanted()) {
         buffer.clear();
         way.push(buffer, text);
         tell(buffer, ways.len() == 1);
@@ -249,7 +255,7 @@ mod tests {
 
     fn all(text: &str) -> (Vec<String>, bool) {
         let mut told = Vec::new();
-        let junk = readings(text.as_bytes(), &mut Vec::new(), |bytes, _| {
+        let junk = readings(text.as_bytes(), &Stop::default(), &mut Vec::new(), |bytes, _| {
             told.push(String::from_utf8_lossy(bytes).into_owned());
         });
         (told, junk)

@@ -4,6 +4,7 @@
 use memchr::memchr;
 use memchr::memmem;
 
+use crate::content::Stop;
 use crate::message::encoding::Encoding;
 use crate::message::encoding::base64;
 use crate::message::encoding::binhex;
@@ -33,7 +34,7 @@ impl Block<'_> {
             Encoding::YEnc => yenc::push(buffer, self.text),
             Encoding::Base64 => {
                 let mut scratch = Vec::new();
-                base64::readings(self.text, &mut scratch, |bytes, _| {
+                base64::readings(self.text, &Stop::default(), &mut scratch, |bytes, _| {
                     if buffer.is_empty() {
                         buffer.extend_from_slice(bytes);
                     }

@@ -18,6 +18,7 @@ use std::hash::BuildHasher;
 
 use foldhash::fast::RandomState;
 
+use crate::content::Stop;
 use crate::message::parameters::Field;
 use crate::message::part_header::Kind;
 use crate::message::trick::Trick;
@@ -90,12 +91,18 @@ pub(super) struct Decoder {
     buffer: Vec<u8>,
     told: Vec<(usize, u64)>,
     hasher: RandomState,
+    stop: Stop,
     pub tricks: Tricks,
     /// The first cap that was hit, in words.
     pub limit: Option<&'static str>,
 }
 
 impl Decoder {
+    /// Begins no further reading once it is stopped.
+    pub(super) fn new(stop: Stop) -> Self {
+        Self { stop, ..Self::default() }
+    }
+
     /// Before the next part.
     pub(super) fn begin(&mut self) {
         self.told.clear();
@@ -107,7 +114,7 @@ impl Decoder {
     pub(super) fn decode(&mut self, encoding: Encoding, text: &[u8], mut tell: impl FnMut(&[u8])) {
         match encoding {
             Encoding::Base64 => {
-                let junk = base64::readings(text, &mut self.buffer, |bytes, is_only| {
+                let junk = base64::readings(text, &self.stop, &mut self.buffer, |bytes, is_only| {
                     if is_only || is_new(&mut self.told, &self.hasher, bytes) {
                         tell(bytes);
                     }
@@ -115,7 +122,7 @@ impl Decoder {
                 self.tricks.add_if(junk, Trick::Base64Junk);
             }
             Encoding::QuotedPrintable => {
-                let junk = quoted_printable::readings(text, &mut self.buffer, |bytes| {
+                let junk = quoted_printable::readings(text, &self.stop, &mut self.buffer, |bytes| {
                     if is_new(&mut self.told, &self.hasher, bytes) {
                         tell(bytes);
                     }

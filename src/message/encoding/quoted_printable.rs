@@ -3,8 +3,10 @@
 
 use memchr::memchr;
 
+use crate::content::Stop;
+
 /// Tells each way to decode it; true if there is a `=` that means nothing.
-pub(super) fn readings(text: &[u8], buffer: &mut Vec<u8>, mut tell: impl FnMut(&[u8])) -> bool {
+pub(super) fn readings(text: &[u8], stop: &Stop, buffer: &mut Vec<u8>, mut tell: impl FnMut(&[u8])) -> bool {
     buffer.clear();
     let has_junk = push(buffer, text, Way::Kept);
     tell(buffer);
@@ -15,7 +17,8 @@ pub(super) fn readings(text: &[u8], buffer: &mut Vec<u8>, mut tell: impl FnMut(&
         tell(buffer);
     }
     if has_junk {
-        for way in [Way::Dropped, Way::OneDropped, Way::TwoDropped, Way::Read] {
+        let ways = [Way::Dropped, Way::OneDropped, Way::TwoDropped, Way::Read];
+        for way in ways.into_iter().take_while(|_| !stop.is_wanted()) {
             buffer.clear();
             push(buffer, text, way);
             tell(buffer);
@@ -145,7 +148,7 @@ mod tests {
 
     fn all(text: &str) -> (Vec<String>, bool) {
         let mut told = Vec::new();
-        let junk = readings(text.as_bytes(), &mut Vec::new(), |bytes| {
+        let junk = readings(text.as_bytes(), &Stop::default(), &mut Vec::new(), |bytes| {
             told.push(String::from_utf8_lossy(bytes).into_owned());
         });
         (told, junk)

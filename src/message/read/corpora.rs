@@ -88,8 +88,9 @@ fn clean_mail_is_not_flagged() {
     let Some(corpora) = corpora() else { return };
     let mut words: BTreeMap<&str, usize> = BTreeMap::new();
     let (mut all, mut flagged) = (0, 0);
-    for file in files_below(&corpora.join("spamassassin-ham")) {
-        let message = Message::from_eml(&fs::read(&file).unwrap());
+    let files = files_below(&corpora.join("spamassassin-ham"));
+    for file in files.iter().filter(|file| file.extension().is_some_and(|ending| ending == "eml")) {
+        let message = Message::from_eml(&fs::read(file).unwrap());
         all += 1;
         if message.tricks().is_empty() {
             continue;

@@ -11,6 +11,7 @@ use crate::message::read::Findings;
 use crate::message::read::read;
 use crate::message::wants::Wants;
 use proptest::prelude::*;
+use std::ops::Range;
 
 /// A message whose header and body are split at the first empty line.
 fn scan_bytes(mail: &[u8]) -> Findings {
@@ -201,6 +202,148 @@ fn hostile_bodies_take_linear_time() {
         (prefixes.as_str(), "--aaaaaaaaaaaaaaaaaaaaaaaaaaaaab\n"),
     ] {
         scan(&format!("{MIXED}{setup}{}", hostile.repeat(1 << 18)));
+    }
+}
+
+/// Each part's path with the text of its place and of its content.
+fn places(mail: &str) -> Vec<(String, String, String)> {
+    let (header, body) = mail.split_once("\n\n").unwrap();
+    let mut message = Message::new(Wants::ALL);
+    for line in header.lines() {
+        let (name, value) = line.split_once(':').unwrap();
+        message.header(name.as_bytes(), value.as_bytes());
+    }
+    message.end_of_header();
+    message.body(body.as_bytes());
+    message.finish(&Stop::default());
+    let text = |range: &Range<usize>| body[range.clone()].replace('\r', "");
+    let told = message.parts().iter().map(|part| {
+        let place = part.place.clone().unwrap_or_default();
+        (part.path.clone(), text(&place.whole), text(&place.content))
+    });
+    told.collect()
+}
+
+#[test]
+fn each_part_has_its_place_and_its_path() {
+    let body = "preamble\n--b\n\none\n--b\nA: x\n\ntwo\n\n--b\nContent-Type: message/rfc822\n\nSubject: y\n\
+        Content-Type: multipart/mixed; boundary=c\n\n--c\nB: y\n\nthree\n--c--\nend\n--b\n\
+        Content-Type: message/rfc822\n\nSubject: z\n\nfour\n--b\nno end of the header\n--b--\nepilogue\n";
+    let within = "--c\nB: y\n\nthree\n--c--\nend";
+    let message = format!("Subject: y\nContent-Type: multipart/mixed; boundary=c\n\n{within}");
+    let expected = [
+        ("", body.to_owned(), body.to_owned()),
+        ("1", "\none".into(), "one".into()),
+        ("2", "A: x\n\ntwo\n".into(), "two\n".into()),
+        ("3", format!("Content-Type: message/rfc822\n\n{message}"), message.clone()),
+        ("3.TEXT", message.clone(), within.into()),
+        ("3.1", "B: y\n\nthree".into(), "three".into()),
+        ("4", "Content-Type: message/rfc822\n\nSubject: z\n\nfour".into(), "Subject: z\n\nfour".into()),
+        ("4.1", "Subject: z\n\nfour".into(), "four".into()),
+        ("5", "no end of the header".into(), "".into()),
+    ]
+    .map(|(path, whole, content)| (path.to_owned(), whole, content));
+    for end in ["\n", "\r\n"] {
+        let mail = format!("{MIXED}{}", body.replace('\n', end));
+        assert_eq!(places(&mail), expected, "{end:?}");
+    }
+}
+
+#[test]
+fn what_is_encoded_has_no_place_and_is_opened() {
+    let inner = format!("{MIXED}--b\nContent-Disposition: x; filename=a.exe\n\nx\n--b--\n");
+    let encoded = |text: &str| data_encoding::BASE64.encode(text.as_bytes());
+    let message = |text: &str| {
+        format!("--b\nContent-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n{text}\n--b--\n")
+    };
+    let twice = format!("{MIXED}{}", message(&encoded(&inner)));
+    for mail in [
+        format!("{MIXED}{}", message(&encoded(&inner))),
+        format!("{MIXED}{}", message(&encoded(&twice))),
+        format!(
+            "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: base64\n\n{}",
+            encoded(inner.strip_prefix(MIXED).unwrap())
+        ),
+        format!("{MIXED}--b\n\nbegin 644 a.exe\n#0V%T\nend\n--b--\n"),
+    ] {
+        let found = scan(&mail);
+        let names: Vec<_> = found.files.iter().flat_map(|(_, file)| file.names.clone()).collect();
+        assert_eq!(names, ["a.exe"], "{mail}");
+        let (part, _) = found.files.iter().find(|(_, file)| !file.names.is_empty()).unwrap();
+        let part = &found.parts[*part as usize];
+        assert!(part.names.is_empty() || part.place.is_none());
+    }
+}
+
+#[test]
+fn messages_of_any_shape_take_linear_time_and_little_stack() {
+    // A thread of the daemon has as much.
+    let thread = std::thread::Builder::new().stack_size(2 << 20);
+    let run = thread.spawn(|| {
+        let deep: String = (0..100)
+            .map(|n| format!("--b{n:03}\nContent-Type: multipart/mixed; boundary=b{:03}\n\n", n + 1))
+            .collect();
+        let mut shells = "x".repeat(200_000);
+        for _ in 0..12 {
+            let encoded = data_encoding::BASE64.encode(shells.as_bytes());
+            shells =
+                format!("Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\n{encoded}\n");
+        }
+        let quoted = "Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n";
+        for mail in [
+            format!("Content-Type: multipart/mixed; boundary=b000\n\n{}", deep.repeat(300)),
+            format!("{MIXED}{}", "--b\n\nx\n".repeat(100_000)),
+            "Content-Type: message/rfc822\n\n".repeat(35_000),
+            format!("{}=3D=20=XX", quoted.repeat(20_000)),
+            shells,
+            format!("{MIXED}--b\n\n{}", "begin 644 a\n#0V%T\nend\n".repeat(50_000)),
+            format!("{MIXED}--b\nContent-Transfer-Encoding: base64\n\n{}", "A=-_\n".repeat(200_000)),
+        ] {
+            message_in(mail.as_bytes(), []);
+        }
+    });
+    run.unwrap().join().unwrap();
+}
+
+#[test]
+fn reading_ends_soon_once_nobody_waits() {
+    let stop = Stop::default();
+    stop.now();
+    let mut message = Message::new(Wants::ALL);
+    message.header(b"Content-Type", b" multipart/mixed; boundary=b");
+    message.end_of_header();
+    message.body("--b\n\nx\n".repeat(100_000).as_bytes());
+    message.finish(&stop);
+    assert!(message.parts().len() < 3 && message.limits());
+}
+
+#[test]
+fn nothing_is_decoded_that_is_not_asked_for() {
+    let text = "--b\nContent-Transfer-Encoding: base64\n\naGVs bG8=\n";
+    let file =
+        "--b\nContent-Type: x/y; name=a\nContent-Transfer-Encoding: base64\n\naGVsbG8=\n";
+    let body = format!("{text}{file}--b--\n");
+    for (wants, expected, shown) in [
+        (Wants::NOTHING, 0, ""),
+        (Wants { parts: true, ..Wants::NOTHING }, 0, ""),
+        (Wants { text: true, ..Wants::NOTHING }, 0, "hello\n"),
+        (Wants::ALL, 2, "hello\n"),
+    ] {
+        let mut looked_at = 0;
+        let mut message = Message::new(wants);
+        message.header(b"Content-Type", b" multipart/mixed; boundary=b");
+        message.body(body.as_bytes());
+        message.finish_with(&Stop::default(), &mut |given, wants, budget, files| {
+            assert_eq!(given.bytes, b"hello");
+            looked_at += 1;
+            content::examine(given, wants, budget, files);
+        });
+        assert_eq!((looked_at, message.text()), (expected, shown), "{wants:?}");
+        if wants.parts {
+            let sizes: Vec<_> = message.files().map(|(file, part)| (file.size, part.size)).collect();
+            assert_eq!(sizes, [(5, 5), (5, 5)]);
+        }
+        assert_eq!(message.raw_body().is_empty(), !wants.whole);
     }
 }
 
