@@ -14,6 +14,8 @@
 )]
 
 mod alerts;
+mod archive_bombs;
+mod archives;
 mod control;
 mod dns;
 mod faults;

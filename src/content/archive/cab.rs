@@ -82,7 +82,7 @@ fn unpack_folder(opened: &mut Opened<'_, '_>, folder: &Folder<'_>, reserved: usi
         opened.is(Kind::Unscannable);
         (Vec::new(), End::Whole)
     } else {
-        unpack(&mut blocks, 0, &mut opened.allowance, opened.budget)
+        unpack(&mut blocks, 0, 0, &mut opened.allowance, opened.budget)
     };
     match end {
         End::Damaged => opened.is(Kind::Damaged),

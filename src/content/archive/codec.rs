@@ -8,16 +8,31 @@ use ruzstd::decoding::StreamingDecoder;
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::errors::ReadFrameHeaderError;
 
+use super::Kind;
 use super::bytes::byte;
 use super::bytes::slice;
 use super::bytes::u32;
 
 /// Bytes that a decoder looks back (64 MiB: what `xz -9` wants).
-pub(in crate::content) const MAX_WINDOW_BYTES: u32 = 64 << 20;
-/// The same as memory in KiB, with what the decoder has beside it.
+pub(super) const MAX_WINDOW_BYTES: u32 = 64 << 20;
+/// Of zstd, which tells it frame by frame (`zstd -19` wants 8 MiB).
+const MAX_ZSTD_WINDOW_BYTES: u64 = 32 << 20;
+/// Blocks of xz may follow with windows of their own: this much each of them gets.
+const LITTLE_WINDOW_BYTES: u32 = 8 << 20;
+/// [`MAX_WINDOW_BYTES`] as memory in KiB, with what the decoder has beside it.
 const MAX_LZMA_KILOBYTES: u32 = (MAX_WINDOW_BYTES >> 10) + 1_024;
 
-pub(super) type Decoder<'a> = Box<dyn Read + 'a>;
+/// Makes bytes, with so many in memory that it looks back at.
+pub(super) struct Decoder<'a> {
+    pub source: Box<dyn Read + 'a>,
+    pub window: u64,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(source: impl Read + 'a, window: u32) -> Self {
+        Self { source: Box::new(source), window: window.into() }
+    }
+}
 
 /// One compression, alone or within a zip archive.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,36 +51,81 @@ pub(super) enum Codec {
 }
 
 impl Codec {
-    /// None if it wants more memory than it gets, or does not even begin right.
-    pub(super) fn open(self, bytes: &[u8]) -> Option<Decoder<'_>> {
-        Some(match self {
-            Self::Bzip2 => Box::new(bzip2::bufread::MultiBzDecoder::new(bytes)),
-            Self::Compress => Box::new(super::compress::Decoder::new(bytes)?),
-            Self::Deflate => Box::new(flate2::bufread::DeflateDecoder::new(bytes)),
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(bytes)),
+    /// What it is if it wants more memory than it gets, or does not even begin right.
+    pub(super) fn open(self, bytes: &[u8]) -> Result<Decoder<'_>, Kind> {
+        match self {
+            Self::Bzip2 => Ok(Decoder::new(bzip2::bufread::MultiBzDecoder::new(bytes), 0)),
+            Self::Compress => super::compress::Decoder::new(bytes)
+                .map(|decoder| Decoder::new(decoder, 0))
+                .ok_or(Kind::Damaged),
+            Self::Deflate => Ok(Decoder::new(flate2::bufread::DeflateDecoder::new(bytes), 0)),
+            Self::Gzip => Ok(Decoder::new(flate2::bufread::MultiGzDecoder::new(bytes), 0)),
             Self::Lzip => {
-                // The window is a power of two less some sixteenths.
-                (byte(bytes, 5)? & 31 <= 26).then_some(())?;
-                Box::new(lzma_rust2::LzipReader::new(bytes))
+                // A power of two less some sixteenths.
+                let bits = byte(bytes, 5).ok_or(Kind::Damaged)? & 31;
+                let window = possible(1_u32.checked_shl(bits.into()).unwrap_or(u32::MAX))?;
+                Ok(Decoder::new(lzma_rust2::LzipReader::new(bytes), window))
             }
             Self::Lzma => {
-                Box::new(lzma_rust2::LzmaReader::new_mem_limit(bytes, MAX_LZMA_KILOBYTES, None).ok()?)
+                let window = possible(u32(bytes, 1).ok_or(Kind::Damaged)?)?;
+                let reader = lzma_rust2::LzmaReader::new_mem_limit(bytes, MAX_LZMA_KILOBYTES, None);
+                Ok(Decoder::new(reader.map_err(|_| Kind::Damaged)?, window))
             }
-            Self::LzmaInZip => lzma_in_zip(bytes)?,
-            Self::Xz => Box::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, MAX_LZMA_KILOBYTES)),
-            Self::Zstd => Box::new(Zstd { rest: bytes, frame: None }),
-        })
+            Self::LzmaInZip => lzma_in_zip(bytes),
+            Self::Xz => {
+                let window = possible(xz_window(bytes).unwrap_or(0))?;
+                let kilobytes = (window.max(LITTLE_WINDOW_BYTES) >> 10) + 1_024;
+                Ok(Decoder::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, kilobytes), window))
+            }
+            Self::Zstd => Ok(Decoder::new(Zstd { rest: bytes, frame: None }, 0)),
+        }
     }
 }
 
+fn possible(window: u32) -> Result<u32, Kind> {
+    if window > MAX_WINDOW_BYTES { Err(Kind::Limits) } else { Ok(window) }
+}
+
+/// What the size of a window is written as for LZMA2.
+pub(super) fn lzma2_window(bits: u8) -> Option<u32> {
+    match bits {
+        40 => Some(u32::MAX),
+        0..40 => Some((2 | u32::from(bits & 1)) << (bits / 2 + 11)),
+        _ => None,
+    }
+}
+
+/// That of the first block: behind the header of the stream, its size, its flags, its
+/// sizes if they are told, and other filters.
+fn xz_window(bytes: &[u8]) -> Option<u32> {
+    let header = slice(bytes, 12, (usize::from(byte(bytes, 12)?) + 1) * 4)?;
+    let mut at = 2;
+    let flags = byte(header, 1)?;
+    for _ in 0..(flags >> 6).count_ones() {
+        while byte(header, at)? & 0x80 != 0 {
+            at += 1;
+        }
+        at += 1;
+    }
+    for _ in 0..=(flags & 3) {
+        let length = usize::from(byte(header, at + 1)?);
+        if byte(header, at)? == 0x21 {
+            return lzma2_window(byte(header, at + 2)?);
+        }
+        at += 2 + length;
+    }
+    None
+}
+
 /// APPNOTE, 5.8.8: the version of an SDK, the length of properties, properties.
-fn lzma_in_zip(bytes: &[u8]) -> Option<Decoder<'_>> {
-    (slice(bytes, 2, 2)? == [5, 0]).then_some(())?;
-    let window = u32(bytes, 5)?;
-    (window <= MAX_WINDOW_BYTES).then_some(())?;
-    let rest = bytes.get(9..)?;
-    let reader = lzma_rust2::LzmaReader::new_with_props(rest, u64::MAX, byte(bytes, 4)?, window, None);
-    Some(Box::new(reader.ok()?))
+fn lzma_in_zip(bytes: &[u8]) -> Result<Decoder<'_>, Kind> {
+    if slice(bytes, 2, 2) != Some(&[5, 0]) {
+        return Err(Kind::Damaged);
+    }
+    let window = possible(u32(bytes, 5).ok_or(Kind::Damaged)?)?;
+    let (properties, rest) = byte(bytes, 4).zip(bytes.get(9..)).ok_or(Kind::Damaged)?;
+    let reader = lzma_rust2::LzmaReader::new_with_props(rest, u64::MAX, properties, window, None);
+    Ok(Decoder::new(reader.map_err(|_| Kind::Damaged)?, window))
 }
 
 /// Frames one after another, some of them to be skipped (RFC 8878, 3.1).
@@ -89,7 +149,7 @@ impl Read for Zstd<'_> {
             if self.rest.is_empty() {
                 return Ok(0);
             }
-            match StreamingDecoder::new_with_max_window_size(self.rest, u64::from(MAX_WINDOW_BYTES)) {
+            match StreamingDecoder::new_with_max_window_size(self.rest, MAX_ZSTD_WINDOW_BYTES) {
                 Ok(frame) => self.frame = Some(frame),
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
                     length,
@@ -98,7 +158,10 @@ impl Read for Zstd<'_> {
                     let rest = self.rest.get(8..).and_then(|rest| rest.get(length as usize..));
                     self.rest = rest.ok_or(std::io::ErrorKind::UnexpectedEof)?;
                 }
-                Err(error) => return Err(std::io::Error::other(error.to_string())),
+                Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
+                    return Err(std::io::ErrorKind::OutOfMemory.into());
+                }
+                Err(_) => return Err(std::io::ErrorKind::InvalidData.into()),
             }
         }
     }

@@ -46,23 +46,22 @@ const BEGINNINGS: &[(&[u8], Format)] = &[
     (b"PK\x07\x08PK", Format::Zip),
     (b"PK00PK", Format::Zip),
     (b"\x1F\x8B\x08", Format::Stream(Codec::Gzip)),
-    (b"\x1F\x9D", Format::Stream(Codec::Compress)),
     (b"\xFD7zXZ\0", Format::Stream(Codec::Xz)),
     (b"\x28\xB5\x2F\xFD", Format::Stream(Codec::Zstd)),
     (b"LZIP\x01", Format::Stream(Codec::Lzip)),
     (seven::SIGNATURE, Format::Seven),
+    (b"MSCF\0\0\0\0", Format::Cab),
     (rar::FIFTH, Format::Rar),
     (rar::FOURTH, Format::Rar),
     (rar::FIRST, Format::Rar),
     // ALZip, and what followed it.
     (b"ALZ\x01", Format::OtherArchive),
     (b"EGGA", Format::OtherArchive),
-    // lz4, lzop, lrzip, pack, freeze.
+    // lz4 and its old form, lzop, lrzip.
     (b"\x04\x22\x4D\x18", Format::OtherArchive),
+    (b"\x02\x21\x4C\x18", Format::OtherArchive),
     (b"\x89LZO\0\r\n\x1A\n", Format::OtherArchive),
     (b"LRZI", Format::OtherArchive),
-    (b"\x1F\x1E", Format::OtherArchive),
-    (b"\x1F\x9F", Format::OtherArchive),
     // cpio, xar, Windows' images, StuffIt, InstallShield.
     (b"070701", Format::OtherArchive),
     (b"070702", Format::OtherArchive),
@@ -73,7 +72,6 @@ const BEGINNINGS: &[(&[u8], Format)] = &[
     (b"StuffIt (c)", Format::OtherArchive),
     (b"ISc(", Format::OtherArchive),
     (b"UHA\x06", Format::OtherArchive),
-    (b"\xC7\x71", Format::OtherArchive),
     (b"vhdxfile", Format::OtherDisk),
     (b"conectix", Format::OtherDisk),
     (b"KDMV", Format::OtherDisk),
@@ -93,7 +91,7 @@ impl Format {
         if bytes.starts_with(b"MZ") || bytes.starts_with(b"\x7FELF") {
             return behind_program(bytes);
         }
-        Self::at_beginning(bytes).or_else(|| Self::elsewhere(bytes)).map(|format| (format, 0))
+        Self::at_beginning(bytes).or_else(|| Self::elsewhere(given)).map(|format| (format, 0))
     }
 
     fn at_beginning(bytes: &[u8]) -> Option<Self> {
@@ -106,8 +104,8 @@ impl Format {
         if is_skippable(bytes) {
             return Some(Self::Stream(Codec::Zstd));
         }
-        if cab::is_cabinet(bytes) {
-            return Some(Self::Cab);
+        if is_compress(bytes) {
+            return Some(Self::Stream(Codec::Compress));
         }
         if arj::is_arj(bytes) {
             return Some(Self::Arj);
@@ -122,7 +120,8 @@ impl Format {
         tar::is_header(bytes).then_some(Self::Tar)
     }
 
-    fn elsewhere(bytes: &[u8]) -> Option<Self> {
+    fn elsewhere(given: Given<'_>) -> Option<Self> {
+        let bytes = given.bytes;
         if iso::is_disc(bytes) {
             return Some(Self::Iso);
         }
@@ -136,7 +135,8 @@ impl Format {
         if disk::has_partitions(bytes) {
             return Some(Self::OtherDisk);
         }
-        if zip::ends_as_zip(bytes) {
+        // What is named so is opened by some programs whatever stands around it.
+        if zip::ends_as_zip(bytes) || is_zip_by_name(given.names) && zip::has_end(bytes) {
             return Some(Self::Zip);
         }
         is_lzma(bytes).then_some(Self::Stream(Codec::Lzma))
@@ -185,6 +185,19 @@ fn behind_program(bytes: &[u8]) -> Option<(Format, usize)> {
     found(seven::SIGNATURE, Format::Seven, seven::is_seven)
         .or_else(|| found(b"Rar!\x1A\x07", Format::Rar, rar::is_rar))
         .or_else(|| found(b"MSCF\0\0\0\0", Format::Cab, cab::is_cabinet))
+}
+
+fn is_zip_by_name(names: &[String]) -> bool {
+    const ENDINGS: &[&str] = &["apk", "docm", "docx", "jar", "pptm", "pptx", "xlsm", "xlsx", "zip", "zipx"];
+    names.iter().any(|name| {
+        name.rsplit_once('.')
+            .is_some_and(|(_, ending)| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending)))
+    })
+}
+
+/// Two bytes of signature are few: the widest code must be possible too.
+fn is_compress(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x1F, 0x9D, flags, ..] if (9..=16).contains(&(flags & 0x1F)) && flags & 0x60 == 0)
 }
 
 /// A block of it, or its end, follows at once.

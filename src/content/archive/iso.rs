@@ -23,6 +23,8 @@ const MAX_DESCRIPTORS: usize = 32;
 /// Folders of one listing, and files of all.
 const MAX_FOLDERS: usize = 10_000;
 const MAX_FILES: usize = 20_000;
+/// Pieces of one name.
+const MAX_CONTINUED: usize = 16;
 
 /// Whether one begins here.
 pub(super) fn is_disc(bytes: &[u8]) -> bool {
@@ -141,7 +143,7 @@ fn list(
                 seen.insert(file);
             }
             let names = files.entry(file).or_default();
-            record.add_names(names, listing);
+            record.add_names(bytes, names, listing);
         }
     }
 }
@@ -168,7 +170,7 @@ impl<'a> Record<'a> {
         })
     }
 
-    fn add_names(&self, names: &mut Names, listing: Listing) {
+    fn add_names(&self, bytes: &[u8], names: &mut Names, listing: Listing) {
         match listing {
             Listing::Joliet => {
                 let units = self.name.chunks_exact(2).map(|pair| match pair {
@@ -179,7 +181,7 @@ impl<'a> Record<'a> {
             }
             Listing::Plain => {
                 let name = String::from_utf8_lossy(self.name);
-                if let Some(long) = self.rock_ridge() {
+                if let Some(long) = self.rock_ridge(bytes) {
                     names::add(names, &long, Charset::Unsaid);
                 }
                 names.add(without_version(&name));
@@ -187,19 +189,31 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The name of the entries `NM`, without what stands elsewhere.
-    fn rock_ridge(&self) -> Option<Vec<u8>> {
+    /// The name of the entries `NM`, which go on where `CE` says (IEEE P1282).
+    fn rock_ridge(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut name = Vec::new();
         let mut rest = self.more;
-        while let [kind @ .., length] = slice(rest, 0, 3)? {
-            let (entry, after) = rest.split_at_checked(usize::from(*length).max(4))?;
-            if kind == b"NM" {
-                name.extend_from_slice(entry.get(5..).unwrap_or_default());
-                if entry.get(4)? & 1 == 0 {
-                    return Some(name);
+        for _ in 0..MAX_CONTINUED {
+            let mut elsewhere = None;
+            while let Some([kind @ .., length]) = slice(rest, 0, 3) {
+                let Some((entry, after)) = rest.split_at_checked(usize::from(*length).max(4)) else { break };
+                match kind {
+                    b"NM" => {
+                        name.extend_from_slice(entry.get(5..).unwrap_or_default());
+                        if entry.get(4)? & 1 == 0 {
+                            return Some(name);
+                        }
+                    }
+                    b"CE" => {
+                        let at = place(u32(entry, 4)?.into()).saturating_mul(SECTOR_BYTES);
+                        let at = at.saturating_add(place(u32(entry, 12)?.into()));
+                        elsewhere = slice(bytes, at, place(u32(entry, 20)?.into()));
+                    }
+                    _ => {}
                 }
+                rest = after;
             }
-            rest = after;
+            rest = elsewhere?;
         }
         None
     }

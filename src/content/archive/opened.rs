@@ -1,12 +1,11 @@
 //! One archive while it is read: where its reader puts what it finds.
 
-use std::io::Read;
-
 use super::Budget;
 use super::Given;
 use super::Kind;
 use super::Kinds;
 use super::Names;
+use super::codec::Decoder;
 use super::look;
 use super::unpack::Allowance;
 use super::unpack::End;
@@ -70,6 +69,14 @@ impl Opened<'_, '_> {
         self.list(names, size)
     }
 
+    /// Why a decoder did not begin.
+    pub(super) fn cannot(&mut self, kind: Kind) {
+        if kind == Kind::Limits {
+            self.budget.hit("a compression that wants more memory than it gets");
+        }
+        self.is(kind);
+    }
+
     /// Others' code gave up on it.
     pub(super) fn gave_up(&mut self) {
         self.budget.hit(GAVE_UP);
@@ -96,10 +103,12 @@ impl Opened<'_, '_> {
         self.file(names, bytes, bytes.len() as u64)
     }
 
-    /// A file that `source` makes, of which the archive says that it has so many
+    /// A file that `decoder` makes, of which the archive says that it has so many
     /// bytes; returns how many were made.
-    pub(super) fn packed(&mut self, names: Names, size: u64, source: &mut dyn Read) -> (Go, u64) {
-        let (bytes, end) = unpack(source, size, &mut self.allowance, self.budget);
+    pub(super) fn packed(&mut self, names: Names, size: u64, mut decoder: Decoder<'_>) -> (Go, u64) {
+        let source = &mut *decoder.source;
+        let (bytes, end) = unpack(source, decoder.window, size, &mut self.allowance, self.budget);
+        drop(decoder);
         let made = bytes.len() as u64;
         match end {
             End::Damaged => self.is(Kind::Damaged),

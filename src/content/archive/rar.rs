@@ -268,7 +268,7 @@ impl<'a> Fifth<'a> {
         let (kind, flags) = (fields.number()?, fields.number()?);
         let extra = if flags & 1 != 0 { place(fields.number()?) } else { 0 };
         let packed = if flags & 2 != 0 { fields.number()? } else { 0 };
-        let (fields, extra) = fields.0.split_at_checked(fields.0.len().checked_sub(extra)?)?;
+        let (fields, extra) = fields.0.split_at_checked(fields.0.len().saturating_sub(extra))?;
         Some(Self { kind, flags, packed, fields: Fields(fields), extra: Fields(extra), data })
     }
 }

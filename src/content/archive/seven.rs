@@ -21,6 +21,7 @@ use super::bytes::u32;
 use super::bytes::u64;
 use super::codec::Decoder;
 use super::codec::MAX_WINDOW_BYTES;
+use super::codec::lzma2_window;
 use super::opened::Go;
 use super::opened::Opened;
 use super::unpack::End;
@@ -46,7 +47,7 @@ pub(super) fn is_seven(bytes: &[u8]) -> bool {
 pub(super) fn open(opened: &mut Opened<'_, '_>) {
     let mut source = match plain(opened) {
         Ok(source) => source,
-        Err(kind) => return opened.is(kind),
+        Err(kind) => return opened.cannot(kind),
     };
     let password = Password::empty();
     let archive = match guarded(|| Archive::read(&mut source, &password)) {
@@ -69,13 +70,13 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
 /// The files of one block, which are compressed as one.
 fn block(opened: &mut Opened<'_, '_>, archive: &Archive, index: usize, source: &mut Plain<'_>) -> Go {
     let password = Password::empty();
-    let barred = archive.blocks.get(index).and_then(barred);
-    if let Some(kind) = barred {
-        opened.is(kind);
-    }
+    let window = archive.blocks.get(index).map_or(Ok(0), window);
     let mut done = 0;
     let mut go = Go::On;
-    if barred.is_none() {
+    if let Err(kind) = window {
+        opened.cannot(kind);
+    }
+    if let Ok(window) = window {
         let read = guarded(|| {
             BlockDecoder::new(1, index, archive, &password, source).for_each_entries(&mut |file, source| {
                 // Empty ones come later, all together.
@@ -84,7 +85,8 @@ fn block(opened: &mut Opened<'_, '_>, archive: &Archive, index: usize, source: &
                 }
                 done += 1;
                 let made;
-                (go, made) = opened.packed(names(file), file.size, source);
+                (go, made) =
+                    opened.packed(names(file), file.size, Decoder { source: Box::new(source), window });
                 // The rest of one that is too long, or damaged, is not unpacked to reach the next.
                 Ok(go == Go::On && made == file.size)
             })
@@ -117,27 +119,19 @@ fn names(file: &ArchiveEntry) -> Names {
     names
 }
 
-/// Why a block is not unpacked.
-fn barred(block: &Block) -> Option<Kind> {
+/// What the decoders of a block look back at, or why they are not begun.
+fn window(block: &Block) -> Result<u64, Kind> {
     let mut window = 0_u64;
     for coder in &block.coders {
         let properties = coder.properties();
         window += match coder.encoder_method_id() {
-            AES => return Some(Kind::EncryptedArchive),
-            LZMA | PPMD => u32(properties, 1)?.into(),
-            LZMA2 => u64::from(lzma2_window(byte(properties, 0)?)?),
+            AES => return Err(Kind::EncryptedArchive),
+            LZMA | PPMD => u32(properties, 1).ok_or(Kind::Damaged)?.into(),
+            LZMA2 => u64::from(byte(properties, 0).and_then(lzma2_window).ok_or(Kind::Damaged)?),
             _ => 0,
         };
     }
-    (window > u64::from(MAX_WINDOW_BYTES) + (8 << 20)).then_some(Kind::Limits)
-}
-
-fn lzma2_window(bits: u8) -> Option<u32> {
-    match bits {
-        40 => Some(u32::MAX),
-        0..40 => Some((2 | u32::from(bits & 1)) << (bits / 2 + 11)),
-        _ => None,
-    }
+    if window > u64::from(MAX_WINDOW_BYTES) + (8 << 20) { Err(Kind::Limits) } else { Ok(window) }
 }
 
 /// The archive with a header that is not compressed.
@@ -227,7 +221,7 @@ impl Packed {
             opened.budget.hit("a longer header of an archive than is read");
             return Err(Kind::Limits);
         }
-        let mut decoder: Decoder<'_> = match self.method.as_slice() {
+        let decoder: Box<dyn Read + '_> = match self.method.as_slice() {
             AES => return Err(Kind::EncryptedArchive),
             COPY => Box::new(data),
             LZMA => {
@@ -249,8 +243,8 @@ impl Packed {
             }
             _ => return Err(Kind::Unscannable),
         };
-        let mut decoder = (&mut decoder).take(self.size as u64);
-        let (header, end) = unpack(&mut decoder, self.size as u64, &mut opened.allowance, opened.budget);
+        let mut decoder = decoder.take(self.size as u64);
+        let (header, end) = unpack(&mut decoder, 0, self.size as u64, &mut opened.allowance, opened.budget);
         opened.budget.give_back(header.len() as u64);
         match end {
             End::Damaged => Err(Kind::Damaged),

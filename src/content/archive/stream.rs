@@ -1,6 +1,5 @@
 //! One file compressed by itself: gzip, bzip2, xz, lzma, lzip, zstd, compress.
 
-use super::Kind;
 use super::Names;
 use super::bytes::byte;
 use super::bytes::u16;
@@ -46,11 +45,11 @@ pub(super) fn open(opened: &mut Opened<'_, '_>, codec: Codec) {
         names::add(&mut names, name, Charset::Unsaid);
     }
     match codec.open(opened.bytes) {
-        Some(mut decoder) => {
-            let _ = opened.packed(names, 0, &mut *decoder);
+        Ok(decoder) => {
+            let _ = opened.packed(names, 0, decoder);
         }
-        None => {
-            opened.is(Kind::Unscannable);
+        Err(kind) => {
+            opened.cannot(kind);
             let _ = opened.list(names, 0);
         }
     }

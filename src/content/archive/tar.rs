@@ -98,7 +98,11 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
         if !is_header(block) {
             return opened.is(Kind::Damaged);
         }
-        let Some(said) = number(block, 124, 12) else { return opened.is(Kind::Damaged) };
+        // Without digits: nothing to some, and broken to others.
+        let said = number(block, 124, 12).unwrap_or_else(|| {
+            opened.is(Kind::AmbiguousArchive);
+            0
+        });
         let kind = byte(block, 156).unwrap_or(0);
         let is_header_of_next = matches!(kind, b'L' | b'K' | b'x' | b'X' | b'g');
         let size = if is_header_of_next { said } else { before.size.or(always.size).unwrap_or(said) };

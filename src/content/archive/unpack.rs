@@ -52,15 +52,19 @@ impl Allowance {
     }
 }
 
-/// All of what `source` gives, or its beginning. What is returned is held
-/// ([`Budget::hold`]): who drops it gives it back.
+/// All of what `source` gives, or its beginning, while it has a `window` in memory.
+/// What is returned is held ([`Budget::hold`]): who drops it gives it back.
 pub(super) fn unpack(
     source: &mut dyn Read,
+    window: u64,
     expected: u64,
     allowance: &mut Allowance,
     budget: &mut Budget,
 ) -> (Vec<u8>, End) {
     let mut bytes = Vec::new();
+    if !budget.hold(window) {
+        return (bytes, End::Limit);
+    }
     if expected <= DOUBLED_BYTES as u64 {
         bytes.reserve_exact(expected as usize);
     }
@@ -68,6 +72,7 @@ pub(super) fn unpack(
         budget.hit(GAVE_UP);
         End::Damaged
     });
+    budget.give_back(window);
     (bytes, end)
 }
 
@@ -78,6 +83,10 @@ fn fill(bytes: &mut Vec<u8>, source: &mut dyn Read, allowance: &mut Allowance, b
             Ok(0) => return End::Whole,
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::OutOfMemory => {
+                budget.hit("a compression that wants more memory than it gets");
+                return End::Limit;
+            }
             Err(_) => return End::Damaged,
         };
         if bytes.len() as u64 + read as u64 > MAX_FILE_BYTES {
@@ -115,7 +124,7 @@ mod tests {
     #[test]
     fn a_panic_of_a_decoder_is_damage_and_told() {
         let mut budget = Budget::new(Stop::default());
-        let (bytes, end) = unpack(&mut Panics, 0, &mut Allowance::of(b""), &mut budget);
+        let (bytes, end) = unpack(&mut Panics, 0, 0, &mut Allowance::of(b""), &mut budget);
         assert_eq!((bytes.len(), end), (0, End::Damaged));
         assert_eq!(budget.limit(), Some("a reader of archives gave up"));
     }
@@ -123,7 +132,7 @@ mod tests {
     #[test]
     fn a_small_archive_makes_no_large_file() {
         let mut budget = Budget::new(Stop::default());
-        let (bytes, end) = unpack(&mut std::io::repeat(0), 0, &mut Allowance::of(&[0; 100]), &mut budget);
+        let (bytes, end) = unpack(&mut std::io::repeat(0), 0, 0, &mut Allowance::of(&[0; 100]), &mut budget);
         assert_eq!(end, End::Limit);
         assert!(bytes.len() as u64 <= FREE_BYTES + 100 * MAX_RATIO);
         assert_eq!(budget.limit(), Some("more in an archive than one of its size is unpacked to"));
@@ -134,7 +143,7 @@ mod tests {
         let stop = Stop::default();
         stop.now();
         let mut budget = Budget::new(stop);
-        let (bytes, end) = unpack(&mut std::io::repeat(0), 0, &mut Allowance::of(&[0; 100]), &mut budget);
+        let (bytes, end) = unpack(&mut std::io::repeat(0), 0, 0, &mut Allowance::of(&[0; 100]), &mut budget);
         assert_eq!((bytes.len(), end), (0, End::Limit));
     }
 }

@@ -230,10 +230,11 @@ impl<'a> Entry<'a> {
             95 => Codec::Xz,
             _ => return Err(Kind::Unscannable),
         };
-        let decoder = codec.open(data).ok_or(Kind::Damaged)?;
+        let decoder = codec.open(data)?;
         // Its end is marked or not; it never makes more than was said.
         if codec == Codec::LzmaInZip && !self.is_size_unknown {
-            return Ok(Stored::Packed(Box::new(std::io::Read::take(decoder, self.size))));
+            let source = Box::new(std::io::Read::take(decoder.source, self.size));
+            return Ok(Stored::Packed(Decoder { source, ..decoder }));
         }
         Ok(Stored::Packed(decoder))
     }

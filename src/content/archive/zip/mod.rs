@@ -36,7 +36,7 @@ enum Purpose {
 pub(super) fn open(opened: &mut Opened<'_, '_>) {
     let bytes = opened.bytes;
     let directory = Directory::read(bytes);
-    if purpose(&directory.entries) == Purpose::Archive {
+    if purpose(opened.names, &directory.entries) == Purpose::Archive {
         opened.is(Kind::Archive);
     }
     opened.kinds.join(directory.kinds);
@@ -46,6 +46,9 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
     if directory.prefix > 0 {
         let is_program = bytes.starts_with(b"MZ") || bytes.starts_with(b"\x7FELF");
         opened.is(if is_program { Kind::SelfExtracting } else { Kind::AmbiguousArchive });
+        if !is_program && !bytes.starts_with(b"PK") {
+            opened.is(Kind::Polyglot);
+        }
     }
     for entry in &directory.entries {
         if file(opened, entry) == Go::Stop {
@@ -66,13 +69,13 @@ fn file(opened: &mut Opened<'_, '_>, entry: &Entry<'_>) -> Go {
     let stored = match entry.stored(opened.bytes) {
         Ok(stored) => stored,
         Err(kind) => {
-            opened.is(kind);
+            opened.cannot(kind);
             return opened.list(names, entry.size);
         }
     };
     let (go, made) = match stored {
         Stored::Plain(bytes) => (opened.stored(names, bytes), bytes.len() as u64),
-        Stored::Packed(mut decoder) => opened.packed(names, entry.size, &mut *decoder),
+        Stored::Packed(decoder) => opened.packed(names, entry.size, decoder),
     };
     // Some programs end a file where it is said to end, others where it does.
     if made != entry.size && !entry.is_size_unknown && !opened.kinds.has(Kind::Limits) {
@@ -81,16 +84,17 @@ fn file(opened: &mut Opened<'_, '_>, entry: &Entry<'_>) -> Go {
     go
 }
 
-fn purpose(entries: &[Entry<'_>]) -> Purpose {
-    let is_other = |entry: &Entry<'_>| {
-        let name = entry.raw;
-        name == b"[Content_Types].xml"
-            || name == b"META-INF/MANIFEST.MF"
-            || name == b"AndroidManifest.xml"
-            || name == b"AppxManifest.xml"
-            || name == b"mimetype"
-    };
-    if entries.iter().any(is_other) { Purpose::Other } else { Purpose::Archive }
+/// By the files that only documents and programs have; one that is named an archive is
+/// opened as one.
+fn purpose(names: &[String], entries: &[Entry<'_>]) -> Purpose {
+    let has = |name: &[u8]| entries.iter().any(|entry| entry.raw == name);
+    let is_other = has(b"[Content_Types].xml") && has(b"_rels/.rels")
+        || has(b"META-INF/MANIFEST.MF")
+        || has(b"AndroidManifest.xml")
+        || has(b"AppxManifest.xml")
+        || entries.first().is_some_and(|entry| entry.raw == b"mimetype");
+    let is_named_so = names.iter().any(|name| name.to_ascii_lowercase().ends_with(".zip"));
+    if is_other && !is_named_so { Purpose::Other } else { Purpose::Archive }
 }
 
 /// The files of a document that is a zip archive, one at a time by their names, as
@@ -130,7 +134,8 @@ impl<'a> Reader<'a> {
         match entry.stored(self.bytes).ok()? {
             Stored::Plain(bytes) => self.allowance.take(bytes.len() as u64, budget).then_some(bytes.into()),
             Stored::Packed(mut decoder) => {
-                let (bytes, end) = unpack(&mut *decoder, entry.size, &mut self.allowance, budget);
+                let (bytes, end) =
+                    unpack(&mut *decoder.source, decoder.window, entry.size, &mut self.allowance, budget);
                 // Whoever asked drops it before asking for more.
                 budget.give_back(bytes.len() as u64);
                 (end != End::Damaged || !bytes.is_empty()).then_some(bytes.into())
