@@ -126,3 +126,6 @@ fn set(files: &mut [File], place: usize, kinds: Kinds) {
 fn sha256(bytes: &[u8]) -> Option<[u8; 32]> {
     digest::digest(&digest::SHA256, bytes).as_ref().try_into().ok()
 }
+
+#[cfg(test)]
+mod tests;
