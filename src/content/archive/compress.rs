@@ -69,8 +69,9 @@ impl<'a> Decoder<'a> {
         let three = [byte(self.bytes, at)?, byte(self.bytes, at + 1).unwrap_or(0)];
         let third = byte(self.bytes, at + 2).unwrap_or(0);
         let word = u32::from_le_bytes([three[0], three[1], third, 0]);
+        let shift = self.at % 8;
         self.at += u64::from(self.bits);
-        Some((word >> (self.at - u64::from(self.bits)) % 8 & ((1 << self.bits) - 1)) as u16)
+        Some(((word >> shift) & ((1 << self.bits) - 1)) as u16)
     }
 
     /// Makes what one code stands for; false at the end.

@@ -157,13 +157,13 @@ fn what_programs_read_differently_is_ambiguous_and_all_its_names_are_known() {
             zip(b"", &[one.clone(), Made { start: Some(0), ..plain("b.exe", b"one") }], b""),
             &["a.txt", "b.exe", "a.txt"],
         ),
-        ("an end in the comment", zip(b"", &[one.clone()], &inner), &["inner.exe", "a.txt"]),
+        ("an end in the comment", zip(b"", std::slice::from_ref(&one), &inner), &["inner.exe", "a.txt"]),
         (
             "one behind another",
-            [inner.clone(), zip(b"", &[one.clone()], b"")].concat(),
+            [inner.clone(), zip(b"", std::slice::from_ref(&one), b"")].concat(),
             &["a.txt", "inner.exe"],
         ),
-        ("something before", zip(b"%PDF-1.7", &[one.clone()], b""), &["a.txt"]),
+        ("something before", zip(b"%PDF-1.7", std::slice::from_ref(&one), b""), &["a.txt"]),
         ("a size", zip(b"", &[Made { size: Some(1), ..one.clone() }], b""), &["a.txt"]),
         (
             "a folder with bytes",
