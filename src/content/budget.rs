@@ -24,6 +24,9 @@ pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Bytes of all files that are unpacked at one time, each in the one before.
 pub(super) const MAX_HELD_BYTES: u64 = 96 << 20;
 
+/// Bytes of the names of all files in archives.
+const MAX_NAMES_BYTES: usize = 8 << 20;
+
 /// Told by whoever waits that nobody does any more.
 #[derive(Clone, Debug, Default)]
 pub struct Stop(Arc<AtomicBool>);
@@ -43,6 +46,7 @@ impl Stop {
 pub struct Budget {
     bytes: u64,
     files: usize,
+    names_bytes: usize,
     /// Bytes that are in memory now.
     held: u64,
     stop: Stop,
@@ -53,7 +57,15 @@ pub struct Budget {
 
 impl Budget {
     pub fn new(stop: Stop) -> Self {
-        Self { bytes: MAX_UNPACKED_BYTES, files: MAX_FILES, held: 0, stop, limit: None, hits: 0 }
+        Self {
+            bytes: MAX_UNPACKED_BYTES,
+            files: MAX_FILES,
+            names_bytes: MAX_NAMES_BYTES,
+            held: 0,
+            stop,
+            limit: None,
+            hits: 0,
+        }
     }
 
     /// For `bytes` that are about to be made; false: they must not be.
@@ -81,6 +93,17 @@ impl Budget {
                 true
             }
             None => self.hit("more files than are listed"),
+        }
+    }
+
+    /// For the names of one more file.
+    pub(super) fn take_names(&mut self, bytes: usize) -> bool {
+        match self.names_bytes.checked_sub(bytes) {
+            Some(left) => {
+                self.names_bytes = left;
+                true
+            }
+            None => self.hit("longer names of files in archives than are kept"),
         }
     }
 

@@ -23,6 +23,9 @@ use super::zip::names::Charset;
 /// MSZIP looks back so far, over the borders of its blocks.
 const MSZIP_WINDOW_BYTES: usize = 32 << 10;
 
+/// What a block is charged as, beside what it makes.
+const BLOCK_COST_BYTES: usize = 16 << 10;
+
 /// A folder and the files in it.
 struct Folder<'a> {
     data: usize,
@@ -69,6 +72,13 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
 }
 
 fn unpack_folder(opened: &mut Opened<'_, '_>, folder: &Folder<'_>, reserved: usize) -> Go {
+    // Blocks cost time even if nothing is in them, and folders may share them.
+    if folder.files.is_empty() {
+        return Go::On;
+    }
+    if opened.charge(folder.blocks.saturating_mul(BLOCK_COST_BYTES)) == Go::Stop {
+        return Go::Stop;
+    }
     let mut blocks = Blocks {
         bytes: opened.bytes,
         at: folder.data,

@@ -17,6 +17,8 @@ use super::zip::names::Charset;
 
 const ENTRY_BYTES: usize = 32;
 const MAX_FOLDERS: usize = 1_000;
+/// As many as FAT allows.
+const MAX_FOLDER_BYTES: usize = 2 << 20;
 /// Letters in each piece of a long name, and pieces of one.
 const PIECE: usize = 13;
 const MAX_PIECES: usize = 20;
@@ -131,13 +133,20 @@ impl Volume {
 pub(super) fn open(opened: &mut Opened<'_, '_>) {
     let bytes = opened.bytes;
     let Some(volume) = Volume::read(bytes) else { return opened.is(Kind::Damaged) };
-    let root = match volume.width {
-        Width::ThirtyTwo => volume.gather(bytes, volume.root_cluster, bytes.len()),
-        _ => slice(bytes, volume.root.0, volume.root.1).unwrap_or_default().to_vec(),
-    };
-    let mut folders = vec![root];
+    // None: the first one, which stands apart.
+    let mut folders = vec![(volume.width == Width::ThirtyTwo).then_some(volume.root_cluster)];
     let mut known = std::collections::BTreeSet::new();
     while let Some(folder) = folders.pop() {
+        let folder = match folder {
+            Some(cluster) => volume.gather(bytes, cluster, MAX_FOLDER_BYTES),
+            None => slice(bytes, volume.root.0, volume.root.1).unwrap_or_default().to_vec(),
+        };
+        if opened.charge(folder.len()) == Go::Stop {
+            return;
+        }
+        if folder.len() >= MAX_FOLDER_BYTES {
+            let _ = opened.limit("more of a folder of a disc than is read");
+        }
         let mut long = LongName::default();
         for entry in folder.chunks_exact(ENTRY_BYTES) {
             match (byte(entry, 0), byte(entry, 11)) {
@@ -165,16 +174,16 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
                         let _ = opened.limit("more folders of a disc than are read");
                         return;
                     }
-                    if opened.charge(volume.cluster) == Go::Stop {
-                        return;
-                    }
-                    folders.push(volume.gather(bytes, first, bytes.len().min(1 << 20)));
+                    folders.push(Some(first));
                 }
                 continue;
             }
             let length = place(u32(entry, 28).unwrap_or(0).into());
             if opened.charge(length.min(bytes.len())) == Go::Stop {
-                return;
+                if opened.list(names, length as u64) == Go::Stop {
+                    return;
+                }
+                continue;
             }
             let content = volume.gather(bytes, first, length.min(bytes.len()));
             if content.len() < length {

@@ -20,7 +20,7 @@ use super::zip::names::Charset;
 const SECTOR_BYTES: usize = 2_048;
 const FIRST_DESCRIPTOR: usize = 16 * SECTOR_BYTES;
 const MAX_DESCRIPTORS: usize = 32;
-/// Folders of one listing, and files of all.
+/// Folders of one listing, and entries of files in all.
 const MAX_FOLDERS: usize = 10_000;
 const MAX_FILES: usize = 20_000;
 /// Pieces of one name.
@@ -45,6 +45,7 @@ enum Listing {
 
 pub(super) fn open(opened: &mut Opened<'_, '_>) {
     let mut files = Files::new();
+    let mut records = 0;
     let mut plain = BTreeSet::new();
     let mut joliet = BTreeSet::new();
     let (mut is_plain, mut is_joliet) = (false, false);
@@ -60,11 +61,11 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
         match byte(descriptor, 0) {
             Some(1) => {
                 is_plain = true;
-                list(opened, descriptor, Listing::Plain, &mut files, &mut plain);
+                list(opened, descriptor, Listing::Plain, &mut files, &mut records, &mut plain);
             }
             Some(2) if is_unicode => {
                 is_joliet = true;
-                list(opened, descriptor, Listing::Joliet, &mut files, &mut joliet);
+                list(opened, descriptor, Listing::Joliet, &mut files, &mut records, &mut joliet);
             }
             Some(255) => break,
             _ => {}
@@ -96,6 +97,7 @@ fn list(
     descriptor: &[u8],
     listing: Listing,
     files: &mut Files,
+    records: &mut usize,
     seen: &mut BTreeSet<(usize, usize)>,
 ) {
     let bytes = opened.bytes;
@@ -121,6 +123,10 @@ fn list(
             opened.is(Kind::Damaged);
             continue;
         };
+        // Folders may share their bytes.
+        if opened.charge(length) == Go::Stop {
+            return;
+        }
         while let Some(&size) = rest.first() {
             // No record goes over the border of a sector: the rest of one is empty.
             let step = if size == 0 { (rest.len() - 1) % SECTOR_BYTES + 1 } else { usize::from(size) };
@@ -134,7 +140,8 @@ fn list(
                 folders.push((record.start, record.length));
                 continue;
             }
-            if files.len() > MAX_FILES {
+            *records += 1;
+            if *records > MAX_FILES {
                 let _ = opened.limit("more files than are listed");
                 return;
             }

@@ -97,8 +97,7 @@ impl Opened<'_, '_> {
         // Many may stand at one place.
         if !self.allowance.take(bytes.len() as u64, self.budget) {
             self.is(Kind::Limits);
-            let _ = self.list(names, bytes.len() as u64);
-            return Go::Stop;
+            return self.list(names, bytes.len() as u64);
         }
         self.file(names, bytes, bytes.len() as u64)
     }
@@ -140,7 +139,8 @@ impl Opened<'_, '_> {
             self.budget.hit(limit);
             self.is(Kind::Limits);
         }
-        let room = self.budget.take_file();
+        let bytes = names.found.iter().map(String::len).sum();
+        let room = self.budget.take_file() && self.budget.take_names(bytes);
         if !room {
             self.is(Kind::Limits);
         }

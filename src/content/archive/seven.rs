@@ -1,6 +1,7 @@
 //! 7z archives. Their headers are compressed themselves and may claim what they like,
 //! so that is undone here, within bounds, before the library reads them.
 
+use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::io::Read;
 use std::io::Seek;
@@ -55,8 +56,14 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
         Some(Err(_)) => return opened.is(Kind::Damaged),
         None => return opened.gave_up(),
     };
-    for index in 0..archive.blocks.len() {
-        if block(opened, &archive, index, &mut source) == Go::Stop {
+    let mut of_block: BTreeMap<usize, Vec<&ArchiveEntry>> = BTreeMap::new();
+    for (file, index) in archive.files.iter().zip(&archive.stream_map.file_block_index) {
+        if let Some(index) = index {
+            of_block.entry(*index).or_default().push(file);
+        }
+    }
+    for (index, files) in of_block {
+        if block(opened, &archive, index, &files, &mut source) == Go::Stop {
             return;
         }
     }
@@ -68,7 +75,13 @@ pub(super) fn open(opened: &mut Opened<'_, '_>) {
 }
 
 /// The files of one block, which are compressed as one.
-fn block(opened: &mut Opened<'_, '_>, archive: &Archive, index: usize, source: &mut Plain<'_>) -> Go {
+fn block(
+    opened: &mut Opened<'_, '_>,
+    archive: &Archive,
+    index: usize,
+    files: &[&ArchiveEntry],
+    source: &mut Plain<'_>,
+) -> Go {
     let password = Password::empty();
     let window = archive.blocks.get(index).map_or(Ok(0), window);
     let mut done = 0;
@@ -102,9 +115,7 @@ fn block(opened: &mut Opened<'_, '_>, archive: &Archive, index: usize, source: &
             None => opened.gave_up(),
         }
     }
-    let files = archive.files.iter().zip(&archive.stream_map.file_block_index);
-    let of_block = files.filter(|(_, block)| **block == Some(index));
-    for (file, _) in of_block.skip(done) {
+    for file in files.iter().skip(done) {
         if go == Go::Stop {
             break;
         }

@@ -18,6 +18,8 @@ use super::zip::names;
 use super::zip::names::Charset;
 
 const BLOCK_BYTES: usize = 512;
+/// Names that pax gives one file.
+const MAX_PATHS: usize = 16;
 
 /// Whether a header of a file stands here: its sum is right.
 pub(super) fn is_header(bytes: &[u8]) -> bool {
@@ -71,8 +73,9 @@ fn text(field: &[u8]) -> &[u8] {
 #[derive(Default)]
 struct Before<'a> {
     long_name: Option<&'a [u8]>,
-    /// Of pax; several are possible, the last counts for most.
+    /// Of pax; several are possible, though nobody writes more than one.
     paths: Vec<&'a [u8]>,
+    has_more_paths: bool,
     size: Option<u64>,
     /// It has holes, of which the map stands before its bytes.
     is_sparse: bool,
@@ -179,6 +182,9 @@ fn behind_end(opened: &mut Opened<'_, '_>, at: usize) {
 }
 
 fn names_of(opened: &mut Opened<'_, '_>, block: &[u8], before: &Before<'_>, always: &Before<'_>) -> Names {
+    if before.has_more_paths || always.has_more_paths {
+        let _ = opened.limit("more names of a file than are read");
+    }
     let name = text(slice(block, 0, 100).unwrap_or_default());
     let prefix = text(slice(block, 345, 155).unwrap_or_default());
     let mut own = Vec::new();
@@ -208,7 +214,11 @@ fn read_pax<'a>(mut data: &'a [u8], before: &mut Before<'a>) {
         let Some(record) = data.get(blank + 1..length) else { return };
         let record = record.strip_suffix(b"\n").unwrap_or(record);
         if let Some(path) = record.strip_prefix(b"path=").or(record.strip_prefix(b"GNU.sparse.name=")) {
-            before.paths.push(path);
+            if before.paths.len() < MAX_PATHS {
+                before.paths.push(path);
+            } else {
+                before.has_more_paths = true;
+            }
             before.is_sparse |= record.starts_with(b"GNU");
         } else if let Some(size) = record.strip_prefix(b"size=") {
             before.size = std::str::from_utf8(size).ok().and_then(|size| size.parse().ok());

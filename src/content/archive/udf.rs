@@ -12,6 +12,7 @@ use super::bytes::slice;
 use super::bytes::u16;
 use super::bytes::u32;
 use super::bytes::u64;
+use super::opened::Go;
 use super::opened::Opened;
 
 const SECTOR_BYTES: usize = 2_048;
@@ -38,6 +39,7 @@ pub(super) fn list(opened: &mut Opened<'_, '_>, files: &mut BTreeMap<(usize, usi
     let Some(disc) = Disc::read(opened.bytes) else { return false };
     let mut folders = vec![disc.root];
     let mut known = BTreeSet::new();
+    let mut entries = 0;
     while let Some(folder) = folders.pop() {
         // Folders may be within themselves.
         if !known.insert(folder) {
@@ -52,6 +54,10 @@ pub(super) fn list(opened: &mut Opened<'_, '_>, files: &mut BTreeMap<(usize, usi
             continue;
         };
         let mut rest = slice(disc.bytes, start, length).unwrap_or_default();
+        // Folders may share their bytes.
+        if opened.charge(rest.len()) == Go::Stop {
+            break;
+        }
         while let Some(entry) = Entry::read(rest) {
             rest = rest.get(entry.length..).unwrap_or_default();
             if entry.flags & 0b1100 != 0 {
@@ -61,7 +67,8 @@ pub(super) fn list(opened: &mut Opened<'_, '_>, files: &mut BTreeMap<(usize, usi
                 folders.push(entry.icb);
                 continue;
             }
-            if files.len() > MAX_FILES {
+            entries += 1;
+            if entries > MAX_FILES {
                 let _ = opened.limit("more files than are listed");
                 return true;
             }

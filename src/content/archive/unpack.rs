@@ -94,6 +94,8 @@ fn fill(bytes: &mut Vec<u8>, source: &mut dyn Read, allowance: &mut Allowance, b
             return End::Limit;
         }
         if !allowance.take(read as u64, budget) || !budget.hold(read as u64) {
+            // What follows in the archive is listed, and no chunk of it made to be thrown away.
+            allowance.0 = 0;
             return End::Limit;
         }
         if bytes.len() + read > DOUBLED_BYTES {

@@ -175,6 +175,11 @@ impl<'a> Entry<'a> {
         self.headers().any(Header::is_encrypted)
     }
 
+    /// Bytes as they stand in the archive.
+    pub(super) fn packed(&self) -> usize {
+        self.end.saturating_sub(self.data)
+    }
+
     fn headers(&self) -> impl Iterator<Item = &Header<'a>> {
         self.central.iter().chain(&self.local)
     }

@@ -73,6 +73,10 @@ fn file(opened: &mut Opened<'_, '_>, entry: &Entry<'_>) -> Go {
             return opened.list(names, entry.size);
         }
     };
+    // Many may stand at one place and make nothing.
+    if opened.charge(entry.packed()) == Go::Stop {
+        return opened.list(names, entry.size);
+    }
     let (go, made) = match stored {
         Stored::Plain(bytes) => (opened.stored(names, bytes), bytes.len() as u64),
         Stored::Packed(decoder) => opened.packed(names, entry.size, decoder),

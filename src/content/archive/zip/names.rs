@@ -21,8 +21,16 @@ pub(in crate::content::archive) enum Charset {
     Utf8,
 }
 
+/// Of a longer name its beginning and its end are read, more of it than [`Names`] keeps.
+const MAX_RAW_BYTES: usize = 8 << 10;
+
 /// Adds all that `raw` may be read as; false if what it says of itself is not true.
 pub(in crate::content::archive) fn add(names: &mut Names, raw: &[u8], charset: Charset) -> bool {
+    if raw.len() > MAX_RAW_BYTES {
+        let (beginning, _) = raw.split_at(MAX_RAW_BYTES / 2);
+        let (_, end) = raw.split_at(raw.len() - MAX_RAW_BYTES / 2);
+        return add(names, &[beginning, end].concat(), charset);
+    }
     let utf8 = std::str::from_utf8(raw);
     if let Ok(name) = utf8 {
         names.add(name);
