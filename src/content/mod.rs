@@ -21,6 +21,32 @@ pub use budget::Stop;
 pub use kind::Kind;
 pub use kind::Kinds;
 pub use kind::reference;
+
+const SHOWN_FIRST: &[Kind] = &[
+    Kind::Archive,
+    Kind::Audio,
+    Kind::Binary,
+    Kind::Certificate,
+    Kind::DiskImage,
+    Kind::Document,
+    Kind::Empty,
+    Kind::Executable,
+    Kind::Html,
+    Kind::Image,
+    Kind::Installer,
+    Kind::Message,
+    Kind::Onenote,
+    Kind::Pdf,
+    Kind::Script,
+    Kind::Shortcut,
+    Kind::Signature,
+    Kind::Text,
+    Kind::Video,
+];
+/// What a file is known to be without opening it.
+pub use name::Disguise;
+pub use name::disguises;
+pub use name::readings;
 pub use names::Names;
 
 /// What is to be found out.
@@ -35,6 +61,12 @@ pub struct Wants {
 }
 
 impl Wants {
+    /// For whoever asks whether a file is any of these: some show at its beginning.
+    pub fn of_kinds(kinds: Kinds) -> Self {
+        let is_hidden = |kind: Kind| !SHOWN_FIRST.contains(&kind);
+        Self { kinds: !kinds.is_empty(), inside: kinds.iter().any(is_hidden), hashes: false }
+    }
+
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         Self {
