@@ -2,9 +2,11 @@
 
 use super::Answered;
 use super::AnyCheck;
+use super::Bindings;
 use super::Context;
 use super::Question;
 use super::Truth;
+use crate::content::File;
 use crate::dns::Resolver;
 use crate::dns::Zone;
 use crate::facts::Fact;
@@ -109,6 +111,40 @@ pub(super) fn facts(text: &str) -> Facts {
 #[track_caller]
 pub(super) fn check(yaml: &str, given: &str, expected: Truth) {
     check_answered(yaml, given, None, expected);
+}
+
+/// The same of a message of which some files are said.
+#[track_caller]
+pub(super) fn check_files(yaml: &str, given: &str, files: Vec<File>, expected: Truth) {
+    let (check, facts) = with_files(yaml, given, files);
+    let known = Known::default();
+    let cx = Context::new(&facts, &known, Stage::Message);
+    assert_eq!(check.evaluate(&cx), expected, "{yaml}: {}", check.because(&cx));
+}
+
+/// What a check gives to texts, of a message of which some files are said.
+#[track_caller]
+pub(super) fn bound(yaml: &str, given: &str, files: Vec<File>) -> String {
+    let (check, facts) = with_files(yaml, given, files);
+    let known = Known::default();
+    let mut bindings = Bindings::new();
+    check.bind(&Context::new(&facts, &known, Stage::Message), &mut bindings);
+    let shown: Vec<_> = bindings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    shown.join(", ")
+}
+
+/// The files are those of the first part behind the message itself; no other has any.
+fn with_files(yaml: &str, given: &str, files: Vec<File>) -> (AnyCheck, Facts) {
+    let (check, mistakes) = load(yaml);
+    assert_eq!(mistakes, Vec::<String>::new(), "{yaml}");
+    let mut facts = facts(given);
+    let mut message = Arc::into_inner(facts.message.take().expect("a message")).expect("one owner");
+    for part in 0..message.parts().len() as u32 {
+        message.give_files(part, Vec::new());
+    }
+    message.give_files(1, files);
+    facts.message = Some(Arc::new(message));
+    (check.expect("a check"), facts)
 }
 
 #[track_caller]

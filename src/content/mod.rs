@@ -22,6 +22,12 @@ pub use kind::Kind;
 pub use kind::Kinds;
 pub use kind::reference;
 
+pub use name::Disguise;
+pub use name::disguises;
+pub use name::readings;
+pub use names::Names;
+
+/// What a file is known to be without opening it.
 const SHOWN_FIRST: &[Kind] = &[
     Kind::Archive,
     Kind::Audio,
@@ -43,11 +49,6 @@ const SHOWN_FIRST: &[Kind] = &[
     Kind::Text,
     Kind::Video,
 ];
-/// What a file is known to be without opening it.
-pub use name::Disguise;
-pub use name::disguises;
-pub use name::readings;
-pub use names::Names;
 
 /// What is to be found out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

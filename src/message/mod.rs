@@ -188,10 +188,33 @@ impl Message {
     }
 
     /// Every part that is no multipart, and every file in one, an archive before what
-    /// is in it; each with the part that it is or is in.
+    /// is in it; each with the part that it is or is in. [`File::within`] counts in here.
     pub fn files(&self) -> impl Iterator<Item = (&File, &Part)> {
         let files = self.findings.as_ref().map_or(&[][..], |found| &found.files);
         files.iter().filter_map(|(part, file)| Some((file, self.parts().get(*part as usize)?)))
+    }
+
+    /// In place of what was found in a part, what a test of rules says; what of these is
+    /// within another counts from the first of them.
+    pub fn give_files(&mut self, part: u32, files: Vec<File>) {
+        let Some(findings) = &mut self.findings else {
+            return;
+        };
+        let mut places = Vec::with_capacity(findings.files.len());
+        let mut kept: Vec<(u32, File)> = Vec::with_capacity(findings.files.len() + files.len());
+        for (number, mut file) in std::mem::take(&mut findings.files) {
+            places.push(u32::try_from(kept.len()).unwrap_or(u32::MAX));
+            if number != part {
+                file.within = file.within.and_then(|within| places.get(within as usize).copied());
+                kept.push((number, file));
+            }
+        }
+        let first = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+        kept.extend(files.into_iter().map(|file| {
+            let within = file.within.map(|within| first.saturating_add(within));
+            (part, File { within, ..file })
+        }));
+        findings.files = kept;
     }
 
     /// What readers of it disagree about, each kind once.

@@ -29,6 +29,7 @@ pub use template::Template;
 pub use trial::Expected;
 pub use trial::ExpectedText;
 pub use trial::Given;
+pub use trial::GivenFile;
 pub use trial::Step;
 pub use trial::Trial;
 

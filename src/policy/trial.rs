@@ -4,9 +4,11 @@
 use crate::checks::Count;
 use crate::checks::Giveable;
 use crate::checks::REGISTRY;
+use crate::content::Kind;
+use crate::content::Kinds;
 use crate::dns::Zone;
 use crate::facts::Fact;
-use crate::facts::Kind;
+use crate::facts::Kind as FactKind;
 use crate::lists::Pattern;
 use crate::lists::Subject;
 use crate::lookup::Given as Answer;
@@ -15,9 +17,11 @@ use crate::policy::action;
 use crate::quantity::parse_duration;
 use crate::quantity::parse_size;
 use crate::values::Loader;
+use crate::values::some_words;
 use crate::yaml::Entry;
 use crate::yaml::Node;
 use crate::yaml::Place;
+use data_encoding::HEXLOWER_PERMISSIVE;
 use std::time::Duration;
 
 /// The most mails one step may send.
@@ -74,11 +78,30 @@ pub struct Given {
     pub happened: Vec<(Count, u64)>,
     /// Lines such as `Subject: hi`.
     pub headers: Option<Vec<String>>,
-    /// File names.
-    pub attachments: Option<Vec<String>>,
+    pub attachments: Option<Vec<GivenFile>>,
     pub body: Option<String>,
     /// A file with a message, beside the rule file.
     pub message: Option<(String, Place)>,
+}
+
+/// A file that the mail has. What is not said is found, in a few bytes of text.
+#[derive(Clone, Debug, Default)]
+pub struct GivenFile {
+    pub name: Option<String>,
+    pub kinds: Option<Kinds>,
+    /// Of the part, so of the outermost alone.
+    pub media_type: Option<String>,
+    pub size: Option<u64>,
+    pub sha256: Option<[u8; 32]>,
+    /// What it is packed in.
+    pub inside: Option<Box<Self>>,
+}
+
+impl GivenFile {
+    /// Nothing is said of what it is.
+    pub fn is_plain(&self) -> bool {
+        self.kinds.is_none() && self.size.is_none() && self.sha256.is_none() && self.inside.is_none()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -266,14 +289,14 @@ impl Given {
             return;
         };
         let value = match fact.info().kind {
-            Kind::Number => parse_size(text).map(|size| size.to_string()),
-            Kind::Ip => crate::facts::parse_ip(text).map(|ip| ip.to_string()),
-            Kind::Words(words) => words.contains(&text).then(|| text.to_owned()),
+            FactKind::Number => parse_size(text).map(|size| size.to_string()),
+            FactKind::Ip => crate::facts::parse_ip(text).map(|ip| ip.to_string()),
+            FactKind::Words(words) => words.contains(&text).then(|| text.to_owned()),
             _ => Some(text.to_owned()),
         };
         if value.is_none() {
             let expected = match fact.info().kind {
-                Kind::Words(words) => words.join(" "),
+                FactKind::Words(words) => words.join(" "),
                 kind => format!("a {}", kind.word()),
             };
             cx.mistake(node.place, format!("`{text}` is no {}: {expected}", fact.name()));
@@ -383,15 +406,59 @@ fn yes_or_no(node: &Node, name: &str, cx: &mut Loader<'_>) -> Option<bool> {
     }
 }
 
-fn attachments(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<String>> {
-    let name = |item: &Node, cx: &mut Loader<'_>| match item.as_map() {
-        None => cx.text(item, "a file name").map(str::to_owned),
-        Some(options) => {
-            cx.only_keys(options, &["name"], "an attachment");
-            item.get("name").and_then(Node::as_text).map(str::to_owned)
-        }
+fn attachments(node: &Node, cx: &mut Loader<'_>) -> Option<Vec<GivenFile>> {
+    node.items().iter().map(|item| attachment(item, cx)).collect()
+}
+
+/// A name, or what is known of a file.
+fn attachment(node: &Node, cx: &mut Loader<'_>) -> Option<GivenFile> {
+    let Some(options) = node.as_map() else {
+        return cx
+            .text(node, "a file name")
+            .map(|name| GivenFile { name: Some(name.into()), ..GivenFile::default() });
     };
-    node.items().iter().map(|item| name(item, cx)).collect()
+    let mut fine =
+        cx.only_keys(options, &["name", "kind", "type", "size", "hash", "inside"], "an attachment");
+    let mut file = GivenFile::default();
+    if let Some(name) = node.get("name") {
+        file.name = Some(cx.text(name, "a file name")?.to_owned());
+    }
+    if let Some(kind) = node.get("kind") {
+        let words = some_words(kind, "kind", Kind::WORDS, cx)?;
+        let kinds = Kind::ALL.iter().copied();
+        file.kinds = Some(kinds.filter(|kind| words.contains(&kind.word())).collect());
+    }
+    if let Some(media_type) = node.get("type") {
+        file.media_type = Some(self::media_type(media_type, cx)?);
+    }
+    file.size = read_with(node, "size", "a size such as 100 or 5M", &mut fine, cx, parse_size);
+    file.sha256 = read_with(node, "hash", "64 hexadecimal digits", &mut fine, cx, sha256);
+    if let Some(inside) = node.get("inside") {
+        if file.media_type.is_some() {
+            let message = "a file inside another has no type: only a part of the message is declared as one";
+            cx.mistake(node.place, message);
+            return None;
+        }
+        file.inside = Some(Box::new(attachment(inside, cx)?));
+    }
+    fine.then_some(file)
+}
+
+/// It stands in a header field of the test's mail.
+fn media_type(node: &Node, cx: &mut Loader<'_>) -> Option<String> {
+    let text = cx.text(node, "a media type")?;
+    let is_token = |word: &str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    if !text.split_once('/').is_some_and(|(kind, sort)| is_token(kind) && is_token(sort)) {
+        cx.mistake(node.place, format!("`{text}` is not a media type such as image/png"));
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 fn texts(node: &Node, what: &str, cx: &mut Loader<'_>) -> Option<Vec<String>> {

@@ -30,3 +30,4 @@ pub use text::as_asked;
 pub use text::lists;
 pub use text::subject;
 pub use words::WordTest;
+pub use words::some_words;

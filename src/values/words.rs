@@ -49,7 +49,7 @@ impl WordTest {
 }
 
 /// All of one or several words; each that is none of them is told.
-pub(super) fn some_words(
+pub fn some_words(
     node: &Node,
     name: &str,
     words: &'static [&'static str],

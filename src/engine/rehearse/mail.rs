@@ -1,6 +1,11 @@
 //! The mail of a test: an ordinary inbound one but for what is given.
 
 use super::moment;
+use crate::content;
+use crate::content::Budget;
+use crate::content::File;
+use crate::content::Kind;
+use crate::content::Stop;
 use crate::engine::usual_direction;
 use crate::facts::DayTime;
 use crate::facts::Fact;
@@ -9,10 +14,13 @@ use crate::facts::Marks;
 use crate::facts::NULL_SENDER;
 use crate::facts::Reason;
 use crate::lookup::Given as Answer;
+use crate::message;
 use crate::message::Message;
 use crate::message::file_name;
 use crate::policy::Given;
+use crate::policy::GivenFile;
 use crate::policy::Policy;
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,6 +52,9 @@ const HEADERS: &[&str] = &[
 const BODY: &str = "Nothing out of the ordinary.\r\n";
 
 const BOUNDARY: &str = "gatepost-test-parts";
+
+/// Of each attachment.
+const CONTENT: &str = "content";
 
 /// One mail, to be sent any number of times.
 pub(super) struct Mail {
@@ -90,7 +101,11 @@ impl Mail {
             None => vec![facts.text(Fact::Recipient).unwrap_or(RECIPIENT).to_owned()],
         };
         let (eml, fields) = eml(given, base)?;
-        let message = Arc::new(Message::from_eml(&eml));
+        let mut message = Message::from_eml(&eml);
+        if given.message.is_none() {
+            give_files(given.attachments.as_deref().unwrap_or_default(), &mut message);
+        }
+        let message = Arc::new(message);
         let fields = fields.unwrap_or(message.headers().len());
         let marks = marks(given, policy);
         Ok(Self {
@@ -191,15 +206,64 @@ fn eml(given: &Given, base: &Path) -> Result<(Vec<u8>, Option<usize>), String> {
     eml += "MIME-Version: 1.0\r\n";
     eml += &format!("Content-Type: multipart/mixed; boundary={BOUNDARY}\r\n\r\n");
     eml += &format!("--{BOUNDARY}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{body}\r\n");
-    for name in attachments {
+    for file in attachments {
+        let part = outermost(file);
+        let media_type = part.media_type.as_deref().unwrap_or("application/octet-stream");
+        let name = part.name.as_deref().map(|name| format!("; {}", file_name(name))).unwrap_or_default();
         eml += &format!(
-            "--{BOUNDARY}\r\nContent-Type: application/octet-stream\r\n\
-             Content-Disposition: attachment; {}\r\n\r\ncontent\r\n",
-            file_name(name)
+            "--{BOUNDARY}\r\nContent-Type: {media_type}\r\n\
+             Content-Disposition: attachment{name}\r\n\r\n{CONTENT}\r\n"
         );
     }
     eml += &format!("--{BOUNDARY}--\r\n");
     Ok((eml.into_bytes(), Some(own)))
+}
+
+/// What is said of files takes the place of what was found in them. The parts of the
+/// mail are its text, then one for each.
+fn give_files(given: &[GivenFile], message: &mut Message) {
+    let parts = message.parts().iter().zip(0..).filter(|(part, _)| part.depth == 1);
+    let parts: Vec<u32> = parts.map(|(_, number)| number).skip(1).collect();
+    for (file, number) in given.iter().zip(parts).filter(|(file, _)| !file.is_plain()) {
+        let part = message.parts().get(number as usize);
+        let mut files =
+            message.files().filter(|(_, other)| part.is_some_and(|part| std::ptr::eq(part, *other)));
+        let found = files.next().map(|(file, _)| file.clone()).unwrap_or_default();
+        drop(files);
+        message.give_files(number, said(file, found));
+    }
+}
+
+/// The outermost first, as it was found but for what is said.
+fn said(file: &GivenFile, found: File) -> Vec<File> {
+    let mut chain: Vec<_> = iter::successors(Some(file), |file| file.inside.as_deref()).collect();
+    chain.reverse();
+    let mut files: Vec<File> = Vec::with_capacity(chain.len());
+    for (said, place) in chain.iter().zip(0..) {
+        let mut file = if place == 0 { found.clone() } else { packed(said) };
+        if (place as usize) + 1 < chain.len() {
+            file.kinds = Kind::Archive.into();
+        }
+        file.within = u32::checked_sub(place, 1);
+        file.kinds = said.kinds.unwrap_or(file.kinds);
+        file.size = said.size.unwrap_or(file.size);
+        file.sha256 = said.sha256.or(file.sha256);
+        files.push(file);
+    }
+    files
+}
+
+/// A file in an archive, as it would be found.
+fn packed(said: &GivenFile) -> File {
+    let names: Vec<_> = said.name.iter().cloned().collect();
+    let given = content::Given { bytes: CONTENT.as_bytes(), names: &names, media_type: None };
+    let mut files = Vec::new();
+    content::examine(given, message::Wants::ALL.content, &mut Budget::new(Stop::default()), &mut files);
+    files.into_iter().next().unwrap_or_default()
+}
+
+fn outermost(file: &GivenFile) -> &GivenFile {
+    iter::successors(Some(file), |file| file.inside.as_deref()).last().unwrap_or(file)
 }
 
 fn lines(headers: &[impl AsRef<str>], eml: &mut String) {
