@@ -21,7 +21,6 @@ pub use budget::Stop;
 pub use kind::Kind;
 pub use kind::Kinds;
 pub use kind::reference;
-
 pub use name::Disguise;
 pub use name::disguises;
 pub use name::readings;

@@ -23,6 +23,7 @@ mod http_limits;
 mod miltertest;
 mod policies;
 mod postfix_actions;
+mod postfix_content;
 mod postfix_dns;
 mod postfix_dnsbl;
 mod postfix_early;
