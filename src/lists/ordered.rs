@@ -1,27 +1,22 @@
 //! Patterns that are tried one after another: globs, expressions, and what
 //! stands in a Postfix table between `if` and `endif` or behind a `!`.
 //!
-//! Expressions in a row are first asked together, in one pass over the text;
-//! only if one of them matches is it looked for which.
+//! In one pass over the text it is found out which expressions may match at all
+//! ([`Sieve`]); only these are tried, in order.
 
 use super::pattern::Form;
 use super::pattern::Pattern;
 use super::pattern::Query;
 use super::pattern::Subject;
 use super::pattern::any_text;
-use regex::RegexSet;
-use regex::RegexSetBuilder;
+use super::sieve::Bits;
+use super::sieve::Sieve;
+use smallvec::SmallVec;
 
-/// From so many on, one automaton for all is faster than each for itself.
-const SET_FROM: usize = 8;
+/// Fewer expressions are tried each for itself.
+const SIEVE_FROM: usize = 8;
 
-/// Larger automata exceed the engine's cache and become slow.
-const SET_TO: usize = 64;
-
-/// Of one automaton; if it has more, its expressions are tried one by one.
-const MAX_SET_BYTES: usize = 32 << 20;
-
-/// Each costs time in every look-up and up to megabytes of memory.
+/// Each costs time to compile and up to megabytes of memory.
 pub(super) const MAX_RULES: usize = 10_000;
 
 /// A pattern in its place.
@@ -36,12 +31,6 @@ pub(super) struct Rule {
     pub pattern: Pattern,
 }
 
-impl Rule {
-    fn matches(&self, query: &Query<'_>) -> bool {
-        holds(&self.pattern, self.negate, query)
-    }
-}
-
 /// An `if`; the one around it is named by its index, which is lower than its own.
 #[derive(Debug)]
 pub struct Guard {
@@ -54,16 +43,10 @@ pub struct Guard {
 pub(super) struct Ordered {
     guards: Vec<Guard>,
     rules: Vec<Rule>,
-    runs: Vec<Run>,
-}
-
-/// Neighbours with the same guard; with `set`, non-negated expressions only.
-#[derive(Debug)]
-struct Run {
-    from: usize,
-    to: usize,
-    guard: Option<u32>,
-    set: Option<RegexSet>,
+    /// Knows a rule by its place, a guard by its own behind the last rule.
+    sieve: Option<Sieve>,
+    /// The rules that may match where no expression does.
+    others: Bits,
 }
 
 impl Ordered {
@@ -93,60 +76,109 @@ impl Ordered {
 
     /// To be called when all rules are there.
     pub(super) fn finish(&mut self) {
-        let mut from = 0;
-        while let Some(first) = self.rules.get(from) {
-            let together = in_a_set(first);
-            let rest = self.rules.get(from..).unwrap_or_default();
-            let len = rest
-                .iter()
-                .take(if together { SET_TO } else { usize::MAX })
-                .take_while(|rule| rule.guard == first.guard && in_a_set(rule) == together)
-                .count();
-            let run = rest.get(..len).unwrap_or_default();
-            let set = if together && len >= SET_FROM { set_of(run) } else { None };
-            self.runs.push(Run { from, to: from + len, guard: first.guard, set });
-            from += len;
+        let patterns =
+            self.rules.iter().map(|rule| &rule.pattern).chain(self.guards.iter().map(|it| &it.pattern));
+        let sources: Vec<_> =
+            patterns.enumerate().filter_map(|(at, pattern)| Some((at, source(pattern)?))).collect();
+        if sources.len() >= SIEVE_FROM {
+            self.sieve = Some(Sieve::new(self.rules.len() + self.guards.len(), &sources));
+        }
+        self.others = Bits::none(self.rules.len());
+        for (at, rule) in self.rules.iter().enumerate() {
+            if rule.negate || !rule.pattern.is_regex() {
+                self.others.set(at);
+            }
         }
     }
 
     /// The first that matches of those before `order`.
     pub(super) fn first(&self, subject: Subject, query: &Query<'_>, before: u32) -> Option<&Rule> {
-        let mut last_guard = (None, true);
-        for run in &self.runs {
-            let rules = self.rules.get(run.from..run.to).unwrap_or_default();
-            if rules.first().is_none_or(|rule| rule.order >= before) {
-                return None;
-            }
-            if last_guard.0 != run.guard {
-                last_guard = (run.guard, self.guard_holds(run.guard, query));
-            }
-            let nothing =
-                run.set.as_ref().is_some_and(|set| !any_text(subject, query, |text| set.is_match(text)));
-            if !last_guard.1 || nothing {
-                continue;
-            }
-            if let Some(rule) = rules.iter().find(|rule| rule.matches(query)) {
-                return Some(rule).filter(|rule| rule.order < before);
+        let asked = self.ask(subject, query);
+        let mut open = asked.maybe.either(&self.others, self.rules.len());
+        let mut guards = Guards::default();
+        loop {
+            let at = open.next()?;
+            let rule = self.rules.get(at).filter(|rule| rule.order < before)?;
+            if self.guard_holds(rule.guard, &asked, &mut guards)
+                && asked.holds(at, &rule.pattern, rule.negate)
+            {
+                return Some(rule);
             }
         }
-        None
     }
 
     /// All that match, in order.
-    pub(super) fn all(&self, query: &Query<'_>) -> impl Iterator<Item = &Rule> {
-        self.rules.iter().filter(move |rule| self.guard_holds(rule.guard, query) && rule.matches(query))
+    pub(super) fn all(&self, subject: Subject, query: &Query<'_>) -> impl Iterator<Item = &Rule> {
+        let asked = self.ask(subject, query);
+        let mut guards = Guards::default();
+        self.rules
+            .iter()
+            .enumerate()
+            .filter(move |(at, rule)| {
+                self.guard_holds(rule.guard, &asked, &mut guards)
+                    && asked.holds(*at, &rule.pattern, rule.negate)
+            })
+            .map(|(_, rule)| rule)
+    }
+
+    fn ask<'q>(&self, subject: Subject, query: &'q Query<'q>) -> Asked<'q> {
+        let maybe = match &self.sieve {
+            Some(sieve) => {
+                let mut maybe = sieve.open();
+                any_text(subject, query, |text| {
+                    sieve.look(text, &mut maybe);
+                    false
+                });
+                maybe
+            }
+            None => Bits::all(self.rules.len() + self.guards.len()),
+        };
+        Asked { query, maybe }
     }
 
     /// Whether all the `if`s around a rule hold. Ends, as parents have lower indexes.
-    fn guard_holds(&self, guard: Option<u32>, query: &Query<'_>) -> bool {
-        let mut next = guard;
-        while let Some(guard) = next.and_then(|index| self.guards.get(index as usize)) {
-            if !holds(&guard.pattern, guard.negate, query) {
+    fn guard_holds(&self, guard: Option<u32>, asked: &Asked<'_>, known: &mut Guards) -> bool {
+        let mut next = guard.map(|index| index as usize);
+        while let Some(index) = next {
+            let Some(guard) = self.guards.get(index) else {
+                return false;
+            };
+            if known.is_empty() {
+                known.resize(self.guards.len(), None);
+            }
+            let fresh = || asked.holds(self.rules.len() + index, &guard.pattern, guard.negate);
+            let holds = known.get_mut(index).is_some_and(|known| *known.get_or_insert_with(fresh));
+            if !holds {
                 return false;
             }
-            next = guard.parent;
+            next = guard.parent.map(|index| index as usize);
         }
         true
+    }
+}
+
+/// What each `if` has come to for one question.
+type Guards = SmallVec<[Option<bool>; 32]>;
+
+/// One question, and which expressions may match it.
+struct Asked<'q> {
+    query: &'q Query<'q>,
+    maybe: Bits,
+}
+
+impl Asked<'_> {
+    fn holds(&self, number: usize, pattern: &Pattern, negate: bool) -> bool {
+        if pattern.is_regex() && !self.maybe.has(number) {
+            return negate;
+        }
+        holds(pattern, negate, self.query)
+    }
+}
+
+fn source(pattern: &Pattern) -> Option<&str> {
+    match pattern.form() {
+        Form::Regex(expression) => Some(&expression.source),
+        _ => None,
     }
 }
 
@@ -159,18 +191,6 @@ fn holds(pattern: &Pattern, negate: bool, query: &Query<'_>) -> bool {
             .is_some_and(|ip| ip.is_ipv4() == network.addr().is_ipv4() && !network.contains(&ip)),
         _ => pattern.matches(query) != negate,
     }
-}
-
-fn in_a_set(rule: &Rule) -> bool {
-    !rule.negate && rule.pattern.is_regex()
-}
-
-fn set_of(run: &[Rule]) -> Option<RegexSet> {
-    let sources = run.iter().filter_map(|rule| match rule.pattern.form() {
-        Form::Regex(expression) => Some(&expression.source),
-        _ => None,
-    });
-    RegexSetBuilder::new(sources).size_limit(MAX_SET_BYTES).build().ok()
 }
 
 #[cfg(test)]
@@ -194,18 +214,38 @@ mod tests {
     fn first(ordered: &Ordered, text: &str) -> Option<u32> {
         let query = Query { text, folded: text, ip: None };
         let first = ordered.first(Subject::Domain, &query, u32::MAX).map(|rule| rule.order);
-        assert_eq!(first, ordered.all(&query).next().map(|rule| rule.order), "{text}");
+        assert_eq!(first, ordered.all(Subject::Domain, &query).next().map(|rule| rule.order), "{text}");
         first
     }
 
     #[test]
-    fn the_first_line_wins_alone_and_in_sets() {
+    fn the_first_line_wins_of_many() {
         let texts: Vec<String> = (0..200).map(|n| format!("/^x{n}[0-9]*$/")).collect();
         let lines: Vec<_> = texts.iter().map(|text| (text.as_str(), false, None)).collect();
         let many = ordered(&lines, &[]);
-        assert!(many.runs.iter().all(|run| run.set.is_some()));
+        assert!(many.sieve.is_some());
         for (text, expected) in [("x1999", Some(1)), ("x7", Some(7)), ("y", None), ("x", None)] {
             assert_eq!(first(&many, text), expected, "{text}");
+        }
+    }
+
+    /// Whether or not there are so many that a sieve is made.
+    #[test]
+    fn what_is_turned_round_matches_what_has_nothing_of_it() {
+        for filler in [0, 20] {
+            let texts: Vec<String> = (0..filler).map(|n| format!("/needle{n}/")).collect();
+            let mut lines: Vec<_> = texts.iter().map(|text| (text.as_str(), false, None)).collect();
+            lines.extend([("/\\.example$/", true, Some(0)), ("/^mail/", false, None)]);
+            let table = ordered(&lines, &[("/^[a-z]+\\.test/", true, None)]);
+            for (text, expected) in [
+                ("x.test", None),
+                ("mail.test", Some(filler + 1)),
+                ("mail.example", Some(filler + 1)),
+                ("x1.org", Some(filler)),
+                ("x1.example", None),
+            ] {
+                assert_eq!(first(&table, text), expected, "{filler} {text}");
+            }
         }
     }
 

@@ -146,7 +146,7 @@ impl Set {
             ControlFlow::Continue(())
         });
         let mut in_order: Vec<(u32, Found<'_>)> =
-            self.ordered.all(query).map(|r| (r.order, of_rule(r))).collect();
+            self.ordered.all(self.subject, query).map(|r| (r.order, of_rule(r))).collect();
         let networks = if self.asks_address() { query.address() } else { None };
         in_order.extend(networks.into_iter().flat_map(|ip| {
             self.by_line.containing(ip).into_iter().map(|(net, mark)| (mark.order, of_network(net, mark)))
