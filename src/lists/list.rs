@@ -513,7 +513,7 @@ mod tests {
             filed(Kind::Header, Some(To::Action), "pcre:", table).unwrap_err(),
             [
                 "f:1:1: `/(a/` is no pattern: unclosed group",
-                "f:2:1: lookahead `(?=` is not supported: patterns run in linear time; use two patterns, or `unless`",
+                "f:2:1: lookahead `(?=` is not supported, for patterns run in linear time: write `/a(?:b)/`",
                 "f:3:5: `RJECT` is no action of access(5) or header_checks(5); did you mean `REJECT`?",
                 "f:4:1: `$1` is asked for, the pattern has 0 groups",
                 "f:5:1: `$1` behind a `!`: what does not match has no groups",

@@ -16,6 +16,7 @@ mod overlap;
 mod parents;
 mod pattern;
 mod pcre;
+mod rewrite;
 mod row;
 mod set;
 mod sieve;

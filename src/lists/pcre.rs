@@ -5,6 +5,7 @@
 //! there are no lookarounds and no back references, which cost exponential time
 //! on the right text, and a compiled expression has at most [`MAX_COMPILED_BYTES`].
 
+use super::rewrite;
 use regex::Regex;
 use regex::RegexBuilder;
 
@@ -20,6 +21,9 @@ pub(super) struct Flags {
     pub extended: bool,
     pub mind_case: bool,
     pub multi_line: bool,
+    /// As regexp_table(5) has it: signs behind a backslash mean what POSIX and the C
+    /// library say.
+    pub posix: bool,
     pub ungreedy: bool,
 }
 
@@ -35,7 +39,7 @@ pub(super) fn compile(body: &str, flags: Flags) -> Result<Expression, String> {
     if body.is_empty() {
         return Err("an empty pattern matches everything; say `/./` or leave it out".to_owned());
     }
-    let source = with_flags(&translate(body, flags.extended)?, flags);
+    let source = with_flags(&translate(body, flags)?, flags);
     match RegexBuilder::new(&source).size_limit(MAX_COMPILED_BYTES).build() {
         Ok(regex) => Ok(Expression { source, regex }),
         Err(regex::Error::CompiledTooBig(_)) => {
@@ -79,26 +83,40 @@ fn last_words(error: &str) -> &str {
 }
 
 /// PCRE's spelling to that of the engine; what it can't do is named.
-fn translate(body: &str, extended: bool) -> Result<String, String> {
+fn translate(body: &str, flags: Flags) -> Result<String, String> {
     let mut out = String::with_capacity(body.len() + 8);
     let mut rest = body;
+    // Whether what comes next could make possessive what was repeated before.
+    let mut was_repeated = false;
+    let mut in_braces = false;
     while let Some(c) = rest.chars().next() {
         let tail = rest.get(c.len_utf8()..).unwrap_or_default();
+        let ends_braces = in_braces && c == '}';
+        if was_repeated && c == '+' {
+            let before = body.get(..body.len() - rest.len()).unwrap_or_default();
+            let mut sign = before.chars().last().map(String::from).unwrap_or_default();
+            sign.push('+');
+            return Err(unsupported("possessive repetition", &sign, &format!("write `/{before}{tail}/`")));
+        }
+        was_repeated = ends_braces || !was_repeated && matches!(c, '*' | '+' | '?') && !out.ends_with('(');
+        in_braces &= !ends_braces;
         rest = match c {
-            '\\' => escape(tail, &mut out)?,
-            '[' => class(tail, &mut out),
-            '(' => group(tail, &mut out)?,
+            '\\' if flags.posix => posix_escape(tail, &mut out)?,
+            '\\' => escape(tail, body, &mut out)?,
+            '[' => class(tail, flags.posix, &mut out),
+            '(' => group(tail, body, &mut out)?,
             '{' if !is_repetition(tail) => {
                 out.push_str("\\{");
                 tail
             }
-            '#' if extended => {
+            '#' if flags.extended => {
                 let end = rest.find('\n').unwrap_or(rest.len());
                 let (comment, tail) = rest.split_at(end);
                 out.push_str(comment);
                 tail
             }
             c => {
+                in_braces |= c == '{';
                 out.push(c);
                 tail
             }
@@ -108,15 +126,23 @@ fn translate(body: &str, extended: bool) -> Result<String, String> {
 }
 
 /// Behind a backslash outside of brackets.
-fn escape<'t>(rest: &'t str, out: &mut String) -> Result<&'t str, String> {
+fn escape<'t>(rest: &'t str, body: &str, out: &mut String) -> Result<&'t str, String> {
     let Some(c) = rest.chars().next() else {
         out.push('\\');
         return Ok(rest);
     };
     let tail = rest.get(c.len_utf8()..).unwrap_or_default();
     match c {
-        '1'..='9' | 'g' | 'k' => return Err(unsupported("back reference", &format!("\\{c}"))),
-        'G' | 'K' | 'C' | 'X' => return Err(unsupported("escape", &format!("\\{c}"))),
+        '1'..='9' | 'g' | 'k' => {
+            let remedy = "write each text that may be repeated as a pattern of its own";
+            return Err(unsupported("back reference", &format!("\\{c}"), remedy));
+        }
+        'G' => return Err(unsupported("escape", "\\G", "write `^`")),
+        'K' => {
+            let before = body.get(..body.len() - rest.len() - 1).unwrap_or_default();
+            return Err(unsupported("escape", "\\K", &format!("write `/{before}{tail}/`")));
+        }
+        'C' | 'X' => return Err(unsupported("escape", &format!("\\{c}"), "write `.`")),
         'Q' => {
             let (literal, tail) = tail.split_once("\\E").unwrap_or((tail, ""));
             out.push_str(&regex::escape(literal));
@@ -134,6 +160,30 @@ fn escape<'t>(rest: &'t str, out: &mut String) -> Result<&'t str, String> {
     Ok(tail)
 }
 
+/// The same of POSIX, with what the C library adds.
+fn posix_escape<'t>(rest: &'t str, out: &mut String) -> Result<&'t str, String> {
+    let Some(c) = rest.chars().next() else {
+        out.push('\\');
+        return Ok(rest);
+    };
+    match c {
+        '1'..='9' => return escape(rest, rest, out),
+        '`' => out.push_str("\\A"),
+        '\'' => out.push_str("\\z"),
+        '<' | '>' | 'b' | 'B' | 's' | 'S' | 'w' | 'W' => {
+            out.push('\\');
+            out.push(c);
+        }
+        c if c.is_ascii_alphanumeric() => {
+            return Err(format!(
+                "`\\{c}` is just `{c}` in a table of regexp: say so, write a class such as [[:digit:]], or say pcre:"
+            ));
+        }
+        c => literal_escape(c, out),
+    }
+    Ok(rest.get(c.len_utf8()..).unwrap_or_default())
+}
+
 /// `\<` is a sign in PCRE and the start of a word in the engine; a letter
 /// beyond ASCII needs no backslash and may have none.
 fn literal_escape(c: char, out: &mut String) {
@@ -145,7 +195,7 @@ fn literal_escape(c: char, out: &mut String) {
 
 /// Behind a `[`: to the end of the class. Nested brackets and `&&`, `--`, `~~`
 /// mean nothing in PCRE and much in the engine.
-fn class<'t>(rest: &'t str, out: &mut String) -> &'t str {
+fn class<'t>(rest: &'t str, posix: bool, out: &mut String) -> &'t str {
     out.push('[');
     let mut rest = rest;
     if let Some(tail) = rest.strip_prefix('^') {
@@ -169,7 +219,12 @@ fn class<'t>(rest: &'t str, out: &mut String) -> &'t str {
                 out.push_str(named);
                 rest.get(named.len()..).unwrap_or_default()
             }
-            '\\' => class_escape(tail, out),
+            // POSIX: it stands for itself.
+            '\\' if posix => {
+                out.push_str("\\\\");
+                tail
+            }
+            '\\' => class_escape(tail, before == '-', out),
             '[' | '&' | '~' => {
                 out.push('\\');
                 out.push(c);
@@ -189,7 +244,14 @@ fn class<'t>(rest: &'t str, out: &mut String) -> &'t str {
     rest
 }
 
-fn class_escape<'t>(rest: &'t str, out: &mut String) -> &'t str {
+fn class_escape<'t>(rest: &'t str, ends_range: bool, out: &mut String) -> &'t str {
+    // Up to the last byte is up to the last letter: texts are no bytes here.
+    for last in ["xff", "xFF", "x{ff}", "x{FF}", "377"] {
+        if let Some(tail) = rest.strip_prefix(last).filter(|_| ends_range) {
+            out.push_str("\\x{10FFFF}");
+            return tail;
+        }
+    }
     let Some(c) = rest.chars().next() else {
         out.push('\\');
         return rest;
@@ -218,9 +280,9 @@ fn named_class(text: &str) -> &str {
 }
 
 /// Behind a `(`.
-fn group<'t>(rest: &'t str, out: &mut String) -> Result<&'t str, String> {
+fn group<'t>(rest: &'t str, body: &str, out: &mut String) -> Result<&'t str, String> {
     if rest.starts_with('*') {
-        return Err(unsupported("verb", "(*"));
+        return Err(unsupported("verb", "(*", APART));
     }
     let Some(kind) = rest.strip_prefix('?') else {
         out.push('(');
@@ -243,12 +305,14 @@ fn group<'t>(rest: &'t str, out: &mut String) -> Result<&'t str, String> {
         ("&", "recursion"),
         ("C", "callout"),
     ] {
-        if kind.starts_with(start) {
-            return Err(unsupported(name, &format!("(?{start}")));
+        if let Some(inner) = kind.strip_prefix(start) {
+            let before = body.get(..body.len() - rest.len() - 1).unwrap_or_default();
+            let remedy = rewrite::of_group(start, before, inner).unwrap_or_else(|| APART.to_owned());
+            return Err(unsupported(name, &format!("(?{start}"), &remedy));
         }
     }
     if kind.starts_with(|c: char| c.is_ascii_digit() || c == '+') {
-        return Err(unsupported("recursion", "(?1)"));
+        return Err(unsupported("recursion", "(?1)", APART));
     }
     if let Some((name, tail)) = kind.strip_prefix('\'').and_then(|quoted| quoted.split_once('\'')) {
         out.push_str("(?<");
@@ -260,8 +324,11 @@ fn group<'t>(rest: &'t str, out: &mut String) -> Result<&'t str, String> {
     Ok(kind)
 }
 
-fn unsupported(name: &str, sign: &str) -> String {
-    format!("{name} `{sign}` is not supported: patterns run in linear time; use two patterns, or `unless`")
+/// Where nothing shorter is known.
+const APART: &str = "use two patterns, or `unless`";
+
+fn unsupported(name: &str, sign: &str, remedy: &str) -> String {
+    format!("{name} `{sign}` is not supported, for patterns run in linear time: {remedy}")
 }
 
 /// Whether what follows a `{` makes it a repetition; PCRE takes any other as it is.
@@ -300,6 +367,9 @@ mod tests {
             (r"^ü\ü$", "üü", "u"),
             (r"^a.b$", "a\nb", "ab"),
             (r"^ABC$", "abc", "abd"),
+            (r"^x}+$", "x}}", "x"),
+            (r"^a+?b*?c??$", "aab", "b"),
+            (r"^[\x80-\xff]+$", "\u{416}\u{e9}", "a"),
         ] {
             assert!(matches(body, hit), "{body} {hit}");
             assert!(!matches(body, miss), "{body} {miss}");
@@ -307,21 +377,68 @@ mod tests {
     }
 
     #[test]
-    fn what_needs_backtracking_is_named() {
-        for (body, name) in [
-            ("(?=a)", "lookahead `(?=`"),
-            ("(?!a)", "negative lookahead `(?!`"),
-            ("(?<=a)b", "lookbehind `(?<=`"),
-            ("(?<!a)b", "negative lookbehind `(?<!`"),
-            (r"(a)\1", r"back reference `\1`"),
-            ("(?>a)", "atomic group `(?>`"),
-            ("(?R)", "recursion `(?R`"),
+    fn what_needs_backtracking_is_named_with_what_to_write() {
+        for (body, name, remedy) in [
+            ("a(?=b)", "lookahead `(?=`", "write `/a(?:b)/`"),
+            (
+                "^(?!owner-)(.*)-outgoing@(.*)",
+                "negative lookahead `(?!`",
+                "let `/^(.*)-outgoing@(.*)/` match but not `/^owner-/`: in a table `if !/^owner-/` above it and \
+                 `endif` below, in a rule `unless`",
+            ),
+            (r"^(friend@(?!my\.domain$).*)$", "negative lookahead `(?!`", "use two patterns, or `unless`"),
+            (
+                "^Subject: (?=.*a)(?:b|c)",
+                "lookahead `(?=`",
+                "let `/^Subject: (?:b|c)/` match and also `/^Subject: .*a/`: in a table `if /^Subject: .*a/` \
+                 above it and `endif` below, in a rule both under `when`",
+            ),
+            ("x(?![0-9])", "negative lookahead `(?!`", "write `/x(?:[^0-9]|$)/`"),
+            ("(?<=a)b", "lookbehind `(?<=`", "write `/(?:a)b/`"),
+            (r"(?<!\w)b", "negative lookbehind `(?<!`", r"write `/(?:^|\W)b/`"),
+            ("(?<!ab)c", "negative lookbehind `(?<!`", "use two patterns, or `unless`"),
+            (
+                r"(a)\1",
+                r"back reference `\1`",
+                "write each text that may be repeated as a pattern of its own",
+            ),
+            (
+                r"(?<x>a)\k<x>",
+                r"back reference `\k`",
+                "write each text that may be repeated as a pattern of its own",
+            ),
+            ("x(?>a|b)y", "atomic group `(?>`", "write `/x(?:a|b)y/`"),
+            ("a++b", "possessive repetition `++`", "write `/a+b/`"),
+            ("[a]*+", "possessive repetition `*+`", "write `/[a]*/`"),
+            ("a{2}+b", "possessive repetition `}+`", "write `/a{2}b/`"),
+            (r"a\Kb", r"escape `\K`", "write `/ab/`"),
+            ("(?R)", "recursion `(?R`", "use two patterns, or `unless`"),
         ] {
             let error = compile(body, Flags::default()).unwrap_err();
-            assert!(error.starts_with(name), "{error}");
+            let expected = format!("{name} is not supported, for patterns run in linear time: {remedy}");
+            assert_eq!(error, expected, "{body}");
         }
         // The signs alone are no constructs.
         assert!(matches(r"[(?=]\(\?=", "=(?="));
+    }
+
+    #[test]
+    fn a_table_of_regexp_has_the_escapes_of_posix() {
+        let posix = Flags { posix: true, ..Flags::default() };
+        for (body, hit, miss) in [
+            (r"\<b\>", "a b c", "abc"),
+            (r"^[\.]$", "\\", "x"),
+            (r"^a\.b\w$", "a.bc", "axbc"),
+            (r"\`ab\'", "ab", "xab"),
+        ] {
+            let expression = compile(body, posix).unwrap();
+            assert!(expression.regex.is_match(hit), "{body} {hit}");
+            assert!(!expression.regex.is_match(miss), "{body} {miss}");
+        }
+        assert_eq!(
+            compile(r"\d+", posix).unwrap_err(),
+            r"`\d` is just `d` in a table of regexp: say so, write a class such as [[:digit:]], or say pcre:"
+        );
     }
 
     #[test]

@@ -126,7 +126,7 @@ fn expression(text: &str, at: usize, format: Format) -> Result<(Key<'_>, usize),
 /// Each letter turns its flag round; case does not count and `.` matches line
 /// ends unless told otherwise.
 fn flags_of(letters: &str, format: Format) -> Result<Flags, String> {
-    let mut flags = Flags::default();
+    let mut flags = Flags { posix: format == Format::Regexp, ..Flags::default() };
     for letter in letters.chars() {
         match (letter, format) {
             ('i', _) => flags.mind_case = !flags.mind_case,
