@@ -13,6 +13,7 @@ use crate::gatepost::folder;
 use crate::keys;
 use crate::lookup;
 use crate::names;
+use crate::patterns;
 use crate::postfix::Postfix;
 use crate::processes;
 use crate::processes::Server;
@@ -49,6 +50,11 @@ pub const AREAS: &[Area] = &[
     ),
     ("dns", "answers of the DNS from the cache, and what a full one takes", dns::dns),
     ("dnsbl", "a decision over eight zones through the library, all in the cache", dnsbl::dnsbl),
+    (
+        "patterns",
+        "5,000 patterns about the lines of a mail through the library, against 10",
+        patterns::patterns,
+    ),
     ("names", "whether a name is that of an access line, through the library", names::names),
     ("table", "limits through the library: a decision, and memory, from 10^3 to 10^7 keys", table::table),
     ("snapshot", "a decision while 10^6 keys are written down", snapshot::snapshot),

@@ -29,6 +29,7 @@ mod milter;
 mod names;
 mod nameserver;
 mod noop;
+mod patterns;
 mod policy;
 mod postfix;
 mod processes;

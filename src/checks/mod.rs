@@ -12,6 +12,7 @@ mod ambiguous_mime;
 mod arc;
 mod attachment;
 mod authentication_results;
+mod body;
 mod client_fcrdns;
 mod distinct;
 mod dkim;
@@ -37,6 +38,7 @@ pub use ambiguous_mime::AmbiguousMime;
 pub use arc::Arc as ArcCheck;
 pub use attachment::Attachment;
 pub use authentication_results::AuthenticationResults;
+pub use body::Body;
 pub use client_fcrdns::ClientFcrdns;
 pub use distinct::Distinct;
 pub use dkim::Dkim;
@@ -74,7 +76,9 @@ use crate::facts::Stage;
 use crate::facts::TagId;
 use crate::lists::Hit;
 use crate::lists::List;
+use crate::lists::ListValue;
 use crate::lists::To;
+use crate::lists::Verb;
 use crate::lookup::Lookups;
 use crate::message::DKIM_SIGNATURE;
 use crate::message::Wants;
@@ -90,6 +94,7 @@ use crate::yaml::Node;
 use ipnet::IpNet;
 use std::cmp::Ordering;
 use std::iter;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -362,7 +367,10 @@ impl Needs {
         Self {
             stage: info.stage,
             scope: info.scope,
-            header: matches!(fact, Fact::HeaderCount | Fact::OriginCountry | Fact::OriginIp | Fact::Size),
+            header: matches!(
+                fact,
+                Fact::HeaderCount | Fact::HeaderSize | Fact::OriginCountry | Fact::OriginIp | Fact::Size
+            ),
             body: fact == Fact::Size,
             message: Wants::NOTHING,
         }
@@ -401,8 +409,69 @@ impl Needs {
 #[derive(Clone, Debug)]
 pub struct ListedHit {
     pub hit: Hit,
-    /// The header line it was: its name, and which of that name, from 1.
-    pub line: Option<(String, u32)>,
+    pub spot: Spot,
+}
+
+/// Where the text stands that is listed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Spot {
+    /// With its beginning.
+    BodyLine(String),
+    /// A header line: its name, and which of that name, from 1.
+    Field { name: String, occurrence: u32 },
+    /// It is no line of several.
+    Whole,
+}
+
+/// What lists say of one line after the other. A table speaks until it ends; what goes on
+/// is not lost behind lines that a stranger has put in front, and what is only said is
+/// said so many times.
+#[derive(Debug)]
+pub struct ListedLines {
+    pub hits: Vec<ListedHit>,
+    is_table: bool,
+    max: usize,
+    said: usize,
+    done: HashSet<String>,
+}
+
+impl ListedLines {
+    pub fn new(to: Option<To>, max: usize) -> Self {
+        let is_table = to == Some(To::Action);
+        Self { hits: Vec::new(), is_table, max, said: 0, done: HashSet::new() }
+    }
+
+    /// Whether the lines below are asked too.
+    pub fn add(&mut self, listed: ListedHit) -> bool {
+        let verb = match &listed.hit.value {
+            Some(ListValue::Action(action)) if self.is_table => action.verb,
+            _ => {
+                self.hits.push(listed);
+                return self.hits.len() < self.max;
+            }
+        };
+        let (is_wanted, goes_on) = match verb {
+            // OK is DUNNO where there is one line after the other: header_checks(5).
+            Verb::Accept | Verb::Dunno => (false, true),
+            Verb::Defer | Verb::Discard | Verb::Pass | Verb::Reject => (true, false),
+            // Once is enough for the whole message.
+            Verb::Bcc | Verb::DeferIfPermit | Verb::Filter | Verb::Hold | Verb::Redirect => {
+                (self.done.insert(listed.hit.entry.clone()), true)
+            }
+            // As many as there are fields, which is bounded.
+            Verb::Remove | Verb::Replace | Verb::Strip if matches!(listed.spot, Spot::Field { .. }) => {
+                (true, true)
+            }
+            Verb::Info | Verb::Prepend | Verb::Remove | Verb::Replace | Verb::Strip | Verb::Warn => {
+                self.said += 1;
+                (self.said <= self.max, true)
+            }
+        };
+        if is_wanted {
+            self.hits.push(listed);
+        }
+        goes_on
+    }
 }
 
 /// Names and values for a rule's texts.
@@ -550,6 +619,7 @@ checks! {
     arc => ArcCheck,
     attachment => Attachment,
     authentication_results => AuthenticationResults,
+    body => Body,
     client_fcrdns => ClientFcrdns,
     distinct => Distinct,
     dkim => Dkim,
@@ -601,6 +671,7 @@ impl AnyCheck {
                 check,
                 Self::AmbiguousMime(_)
                     | Self::Attachment(_)
+                    | Self::Body(_)
                     | Self::Distinct(_)
                     | Self::DynamicName(_)
                     | Self::Fact(_)
@@ -635,6 +706,7 @@ impl AnyCheck {
             Self::ArcCheck(check) => check.reads(),
             Self::Attachment(check) => check.reads(),
             Self::AuthenticationResults(_) => authentication_results::READS.to_vec(),
+            Self::Body(check) => check.reads(),
             Self::ClientFcrdns(check) => check.reads(),
             Self::Dkim(check) => check.reads(),
             Self::Dmarc(_) => dmarc::READS.to_vec(),
@@ -673,6 +745,7 @@ impl AnyCheck {
             Self::Fact(check) => check.lists(),
             Self::Header(check) => check.lists(),
             Self::Attachment(check) => check.lists(),
+            Self::Body(check) => check.lists(),
             _ => Vec::new(),
         }
     }
@@ -704,12 +777,13 @@ impl AnyCheck {
     }
 
     /// The entries that this check matched, of lists with such values: of a
-    /// header each line that is listed, of several recipients one each, up to
-    /// `max`; else one at most.
+    /// header or body each line that is listed ([`ListedLines`]), of several recipients
+    /// one each, up to `max`; else one at most.
     pub fn hits(&self, to: To, cx: &Context<'_>, max: usize) -> Vec<ListedHit> {
-        let whole = |hit: Hit| ListedHit { hit, line: None };
+        let whole = |hit: Hit| ListedHit { hit, spot: Spot::Whole };
         match self {
             Self::Fact(check) => check.hits(to, cx, max).into_iter().map(whole).collect(),
+            Self::Body(check) => check.hits(to, cx, max),
             Self::Header(check) => check.lines(Some(to), cx, max),
             Self::Attachment(check) => check.hit(to, cx).map(whole).into_iter().collect(),
             _ => Vec::new(),

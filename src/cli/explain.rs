@@ -213,7 +213,8 @@ async fn explain(
         facts.unset(Fact::Recipient);
         facts.set_number(Fact::RecipientCount, facts.recipients.len() as u64);
         facts.set_number(Fact::Size, message.size());
-        facts.set_number(Fact::HeaderCount, message.headers().len() as u64);
+        facts.set_number(Fact::HeaderCount, message.headers().count());
+        facts.set_number(Fact::HeaderSize, message.headers().size());
         explained.message = Some(Inside::of(&message));
         facts.message = Some(Arc::new(message));
         policy.derived.add_to(&mut facts);

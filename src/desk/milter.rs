@@ -354,7 +354,8 @@ impl MilterSession {
                 transaction.size = Some(message.size());
             }
             if wants.header {
-                facts.set_number(Fact::HeaderCount, message.headers().len() as u64);
+                facts.set_number(Fact::HeaderCount, message.headers().count());
+                facts.set_number(Fact::HeaderSize, message.headers().size());
             }
             if let Some(limit) = message.limit() {
                 tracing::info!(id = %transaction.id, limit, "not all of the message was read");

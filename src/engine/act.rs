@@ -9,6 +9,7 @@ use crate::checks::Context;
 use crate::checks::ListedHit;
 use crate::checks::Question;
 use crate::checks::Rate;
+use crate::checks::Spot;
 use crate::checks::Truth;
 use crate::checks::show_score;
 use crate::facts::Reason;
@@ -32,7 +33,8 @@ use crate::verdict::Done;
 use crate::verdict::Effect;
 use crate::verdict::Refusal;
 
-/// The most lines of one header that a table may act on.
+/// How many lines of one message a table may only say something about: what it does is
+/// done for all.
 const MAX_LISTED_LINES: usize = 100;
 
 /// Bytes of a part's new name.
@@ -169,7 +171,7 @@ impl<'a> Acting<'a> {
             Action::Accept | Action::Permit => true,
             Action::AsListed => {
                 let first = self.listed(To::Action, walk, 1).pop().and_then(|listed| listed.hit.value);
-                matches!(first, Some(ListValue::Action(action)) if action.verb == Verb::Accept)
+                matches!(first, Some(ListValue::Action(action)) if matches!(action.verb, Verb::Accept | Verb::Pass))
             }
             _ => false,
         };
@@ -423,9 +425,9 @@ impl<'a> Acting<'a> {
             };
             let text = action.expand(&listed.hit.captures);
             let text = clean_line(&text, crate::reply::MAX_HEADER_BYTES);
-            let line = listed.line.as_ref();
             done = true;
-            let after = self.table_line(action.verb, (action.code, action.enhanced), &text, line, walk);
+            let codes = (action.code, action.enhanced);
+            let after = self.table_line(action.verb, codes, &text, &listed.spot, walk);
             if after != After::GoOn {
                 return (true, after);
             }
@@ -438,7 +440,7 @@ impl<'a> Acting<'a> {
         verb: Verb,
         (code, enhanced): (Option<u16>, Option<[u16; 3]>),
         text: &str,
-        line: Option<&(String, u32)>,
+        spot: &Spot,
         walk: &mut Walk,
     ) -> After {
         let reply = |default: (u16, [u16; 3])| {
@@ -451,7 +453,13 @@ impl<'a> Acting<'a> {
         match verb {
             Verb::Accept => return After::EndFile,
             Verb::Reject => {
-                let reply = reply((554, [5, 7, 1]));
+                // As cleanup(8) and smtpd(8) have it.
+                let code = match (spot, enhanced) {
+                    (Spot::Whole, _) => 554,
+                    (_, Some([4, ..])) => 451,
+                    _ => 550,
+                };
+                let reply = reply((code, [5, 7, 1]));
                 let reply = if self.doubtful { reply.temporary() } else { reply };
                 let refusal =
                     if reply.is_permanent() { Refusal::Reject(reply) } else { Refusal::Defer(reply) };
@@ -474,34 +482,66 @@ impl<'a> Acting<'a> {
                 self.note_because(walk);
                 self.effect(Effect::Hold(text.to_owned()), walk);
             }
-            Verb::Info | Verb::Warn => {
-                let shown = match line {
-                    Some((name, _)) if text.is_empty() => format!("{name} line"),
-                    Some((name, _)) => format!("{name} line: {text}"),
-                    None => text.to_owned(),
-                };
-                self.effect(Effect::Log(shown), walk);
+            Verb::Info | Verb::Warn => self.say_of("", spot, text, walk),
+            Verb::Pass => {
+                self.say_of("pass: ", spot, text, walk);
+                return After::EndFile;
             }
             Verb::Prepend => {
-                if let Some((name, value)) = text.split_once(':') {
-                    let (name, value) = (name.trim().to_owned(), value.trim().to_owned());
+                if let Some((name, value)) = header_of(text) {
                     self.effect(Effect::AddHeader { name, value, at_end: false }, walk);
                 }
             }
-            Verb::Remove => {
-                if let Some((name, occurrence)) = line.cloned() {
-                    self.effect(Effect::RemoveHeader { name, occurrence }, walk);
-                }
-            }
-            Verb::Replace => {
-                if let Some((name, occurrence)) = line.cloned() {
-                    let value = text.split_once(':').map_or(text, |(_, value)| value).trim().to_owned();
-                    self.effect(Effect::ChangeHeader { name, occurrence, value }, walk);
-                }
+            Verb::Remove => self.remove_line(spot, walk),
+            Verb::Replace => self.replace_line(spot, text, walk),
+            Verb::Strip => {
+                self.say_of("strip: ", spot, text, walk);
+                self.remove_line(spot, walk);
             }
         }
         After::GoOn
     }
+
+    /// What a table line that only speaks puts into the log.
+    fn say_of(&self, what: &str, spot: &Spot, text: &str, walk: &mut Walk) {
+        let line = match spot {
+            Spot::BodyLine(line) => format!("body line `{line}`"),
+            Spot::Field { name, .. } => format!("{name} line"),
+            Spot::Whole => String::new(),
+        };
+        let shown = match (line.is_empty(), text.is_empty()) {
+            (_, true) => line,
+            (true, _) => text.to_owned(),
+            _ => format!("{line}: {text}"),
+        };
+        self.effect(Effect::Log(clean_line(&format!("{what}{shown}"), MAX_TEXT_BYTES)), walk);
+    }
+
+    fn remove_line(&self, spot: &Spot, walk: &mut Walk) {
+        if let Spot::Field { name, occurrence } = spot {
+            let (name, occurrence) = (name.clone(), *occurrence);
+            self.effect(Effect::RemoveHeader { name, occurrence }, walk);
+        }
+    }
+
+    fn replace_line(&self, spot: &Spot, text: &str, walk: &mut Walk) {
+        let (Spot::Field { name, occurrence }, Some((new, value))) = (spot, header_of(text)) else {
+            return;
+        };
+        if new.eq_ignore_ascii_case(name) {
+            let occurrence = *occurrence;
+            self.effect(Effect::ChangeHeader { name: new, occurrence, value }, walk);
+            return;
+        }
+        // No milter can give a field another name.
+        self.remove_line(spot, walk);
+        self.effect(Effect::AddHeader { name: new, value, at_end: false }, walk);
+    }
+}
+
+/// Name and value of a line.
+fn header_of(text: &str) -> Option<(String, String)> {
+    text.split_once(':').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// The id stands at the end of a refusal, whatever has to be cut for it.

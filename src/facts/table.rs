@@ -227,6 +227,8 @@ facts! {
         "The size of the message in bytes.";
     HeaderCount "header_count" Kind::Number, Message Message, None,
         "How many header fields the message has.";
+    HeaderSize "header_size" Kind::Number, Message Message, None,
+        "The size of the header in bytes: all fields with their folds and line ends.";
     OriginIp "origin_ip" Kind::Ip, Message Message, None,
         "The client behind the servers that we trust (`local.networks`, `local.relays`), by their `Received` or the field that they declare; the client's own address if it is not one of them, absent where they don't say.";
     OriginCountry "origin_country" Kind::Text, Message Message, None,

@@ -36,14 +36,18 @@ pub enum Verb {
     Filter,
     Hold,
     Info,
+    /// The lines and rules behind are not asked.
+    Pass,
     /// The text is a whole `Name: value` line.
     Prepend,
     Redirect,
     Reject,
-    /// IGNORE and STRIP: the header line goes.
+    /// IGNORE: the header line goes.
     Remove,
     /// The header line becomes the text.
     Replace,
+    /// The same as IGNORE, and the log says so.
+    Strip,
     Warn,
 }
 
@@ -58,12 +62,13 @@ const WORDS: &[(&str, Verb)] = &[
     ("IGNORE", Verb::Remove),
     ("INFO", Verb::Info),
     ("OK", Verb::Accept),
+    ("PASS", Verb::Pass),
     ("PREPEND", Verb::Prepend),
     ("REDIRECT", Verb::Redirect),
     ("REJECT", Verb::Reject),
     ("RELAY", Verb::Accept),
     ("REPLACE", Verb::Replace),
-    ("STRIP", Verb::Remove),
+    ("STRIP", Verb::Strip),
     ("WARN", Verb::Warn),
 ];
 

@@ -62,9 +62,10 @@ impl Subject {
 /// One question: the text in the forms that matching needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// As it came.
+    /// As it came. Of a header line there may be several forms, with a NUL between them:
+    /// an expression fits it if it fits one.
     pub text: &'a str,
-    /// The same in ASCII lower case.
+    /// The same in ASCII lower case; of a header line that which people read.
     pub folded: &'a str,
     /// For clients and networks; if absent, the text is tried as an address.
     pub ip: Option<IpAddr>,
@@ -369,7 +370,8 @@ fn glob_matches(glob: &Glob, written: &str, subject: Subject, query: &Query<'_>)
     }
 }
 
-/// The texts that an expression is tried on: of a client, name and address.
+/// The texts that an expression is tried on: of a client, name and address; of a header
+/// line its forms.
 pub(super) fn any_text(subject: Subject, query: &Query<'_>, mut test: impl FnMut(&str) -> bool) -> bool {
     match subject {
         Subject::Client | Subject::Network => {
@@ -377,6 +379,7 @@ pub(super) fn any_text(subject: Subject, query: &Query<'_>, mut test: impl FnMut
                 || query.address().is_some_and(|ip| test(IpText::new(ip).as_str()))
         }
         Subject::Filename => test(query.text.trim_end_matches(['.', ' '])),
+        Subject::Header => query.text.split('\0').any(test),
         _ => test(query.text),
     }
 }

@@ -1,5 +1,6 @@
 //! What to write instead of the constructs of PCRE that a linear-time engine has not:
-//! only where the other pattern matches the same texts for sure.
+//! only where the other pattern matches the same texts for sure, but for atomic groups,
+//! which are written for speed.
 
 /// For a group that begins with `(?` and `start`, behind `before`; `inner` is all that
 /// follows.

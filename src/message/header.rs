@@ -62,7 +62,12 @@ impl Header {
         unfolded(&self.raw)
     }
 
-    /// `Name: value` on one line, as sent: what header_checks(5) see.
+    /// Its bytes as it came, with name and folds, but for the end of the line.
+    pub fn size(&self) -> u64 {
+        (self.name.len() + 1 + self.raw.len()) as u64
+    }
+
+    /// `Name: value` on one line, as sent otherwise.
     pub fn line(&self) -> String {
         [&self.name, ": ", &*self.unfolded()].concat()
     }
@@ -80,12 +85,17 @@ pub struct Headers {
     /// Lower-case name → places in `kept`.
     places: HashMap<String, Vec<usize>, RandomState>,
     bytes: usize,
+    /// Of all, as they go over the wire.
+    size: u64,
     beyond: u64,
     limit: Option<&'static str>,
 }
 
 impl Headers {
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
+        // A fold without its CR is one for the milter alone.
+        let bare = memchr::memchr_iter(b'\n', value).count() - memmem::find_iter(value, b"\r\n").count();
+        self.size = self.size.saturating_add((name.len() + 1 + value.len() + bare + 2) as u64);
         // Once one field is beyond, so are all after it: else the occurrences of
         // the later ones would be wrong, and a change would hit another field.
         let bytes = self.bytes.saturating_add(name.len()).saturating_add(value.len());
@@ -123,6 +133,16 @@ impl Headers {
 
     pub fn is_empty(&self) -> bool {
         self.kept.is_empty()
+    }
+
+    /// All that there were, whether or not they were kept.
+    pub fn count(&self) -> u64 {
+        self.beyond.saturating_add(self.kept.len() as u64)
+    }
+
+    /// The bytes of all of them, with their line ends.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Fields that were not kept.
@@ -230,6 +250,7 @@ mod tests {
     fn fields_beyond_the_caps_are_counted_and_flagged() {
         let many = headers(&vec![("X", " y"); MAX_HEADERS + 5]);
         assert_eq!((many.len(), many.beyond()), (MAX_HEADERS, 5));
+        assert_eq!((many.count(), many.size()), (MAX_HEADERS as u64 + 5, 6 * (MAX_HEADERS as u64 + 5)));
         assert!(many.limit().is_some());
 
         let value = "v".repeat(50_000);

@@ -230,7 +230,7 @@ fn listed_stage(rule: &Written) -> Stage {
     let edits = asks_listed
         && super::rule::matched_lists(&rule.condition)
             .iter()
-            .any(|list| list.says(&[Verb::Remove, Verb::Replace]));
+            .any(|list| list.says(&[Verb::Remove, Verb::Replace, Verb::Strip]));
     if edits { Stage::Message } else { Stage::Connect }
 }
 
@@ -395,7 +395,31 @@ fn filters_in_tables(index: usize, rule: &Written, place: Place, review: &mut Re
             review.warnings.push(Remark::new(index, place, message));
         }
     }
+    for check in rule.condition.certain() {
+        let AnyCheck::Body(body) = check else {
+            continue;
+        };
+        for list in body.lists() {
+            for (word, verb) in BODY_EDITS {
+                if list.says(&[*verb]) {
+                    let message = format!(
+                        "`{word}` in list `{}` can't be done to a line of the body: only Postfix itself can",
+                        list.name()
+                    );
+                    review.warnings.push(Remark::new(index, place, message));
+                }
+            }
+        }
+    }
 }
+
+/// What body_checks(5) do to a line.
+const BODY_EDITS: &[(&str, Verb)] = &[
+    ("IGNORE", Verb::Remove),
+    ("PREPEND", Verb::Prepend),
+    ("REPLACE", Verb::Replace),
+    ("STRIP", Verb::Strip),
+];
 
 /// What is known later than the rule is asked would stand empty in its texts.
 fn early_texts(index: usize, rule: &Written, stage: Stage, review: &mut Review) {

@@ -19,6 +19,7 @@ mod archives;
 mod control;
 mod dns;
 mod faults;
+mod header_checks;
 mod http_limits;
 mod miltertest;
 mod policies;

@@ -142,10 +142,11 @@ impl Mail {
     /// What is known once the message is.
     pub(super) fn content(&self, facts: &mut Facts, policy: &Policy) {
         facts.set_number(Fact::Size, self.message.size());
-        facts.set_number(Fact::HeaderCount, self.message.headers().len() as u64);
+        facts.set_number(Fact::HeaderCount, self.message.headers().count());
+        facts.set_number(Fact::HeaderSize, self.message.headers().size());
         facts.message = Some(Arc::clone(&self.message));
         policy.derived.add_to(facts);
-        self.given_again(facts, &[Fact::Size, Fact::HeaderCount]);
+        self.given_again(facts, &[Fact::Size, Fact::HeaderCount, Fact::HeaderSize]);
     }
 
     /// What a test says goes before what was counted.
