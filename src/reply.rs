@@ -182,6 +182,13 @@ pub enum Edit {
     },
     ChangeSender(String),
     DeleteRecipient(String),
+    /// Below so many of those that the message has when it is made, not counting Postfix's
+    /// own Received.
+    InsertHeader {
+        below: u32,
+        name: String,
+        value: String,
+    },
     /// Above all others, Postfix's own Received included.
     PrependHeader {
         name: String,

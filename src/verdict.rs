@@ -37,6 +37,12 @@ pub enum Effect {
     ChangeSender(String),
     Filter(String),
     Hold(String),
+    /// Above the field of this number among all as received, from 1.
+    InsertHeader {
+        place: u32,
+        name: String,
+        value: String,
+    },
     Log(String),
     Permit,
     Redirect(String),
@@ -51,7 +57,7 @@ impl Effect {
     /// The action's word.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::AddHeader { .. } => "add_header",
+            Self::AddHeader { .. } | Self::InsertHeader { .. } => "add_header",
             Self::Bcc(_) => "bcc",
             Self::ChangeHeader { .. } => "change_header",
             Self::ChangePart { change: Change::Remove, .. } => "remove_parts",
@@ -71,7 +77,9 @@ impl Effect {
     /// The text it was done with.
     pub fn text(&self) -> &str {
         match self {
-            Self::AddHeader { value, .. } | Self::ChangeHeader { value, .. } => value,
+            Self::AddHeader { value, .. }
+            | Self::ChangeHeader { value, .. }
+            | Self::InsertHeader { value, .. } => value,
             Self::ChangePart { change: Change::Rename(text) | Change::Replace(text), .. } => text,
             Self::ChangePart { file, .. } => file,
             Self::Bcc(text)

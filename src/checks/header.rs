@@ -268,11 +268,11 @@ impl Header {
         };
         let lists: Vec<_> = lists.iter().filter(|list| to.is_none() || list.to() == to).cloned().collect();
         let mut found = ListedLines::new(to, max);
-        for field in message.headers().iter() {
+        for (field, place) in message.headers().iter().zip(1..) {
             let Some(hit) = Line::of(field).hit(&lists) else {
                 continue;
             };
-            let spot = Spot::Field { name: field.name.clone(), occurrence: field.occurrence };
+            let spot = Spot::Field { name: field.name.clone(), occurrence: field.occurrence, place };
             if !found.add(ListedHit { hit, spot }) {
                 break;
             }

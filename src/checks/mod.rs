@@ -417,8 +417,8 @@ pub struct ListedHit {
 pub enum Spot {
     /// With its beginning.
     BodyLine(String),
-    /// A header line: its name, and which of that name, from 1.
-    Field { name: String, occurrence: u32 },
+    /// A header line: its name, which of that name, and which of all, from 1.
+    Field { name: String, occurrence: u32, place: u32 },
     /// It is no line of several.
     Whole,
 }

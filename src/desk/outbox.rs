@@ -102,6 +102,7 @@ impl Outbox {
         let mut on_top = Vec::new();
         let mut impossible = Vec::new();
         let mut changes = Vec::new();
+        let mut between = Vec::new();
         for done in std::mem::take(&mut self.waiting) {
             match done.effect.clone() {
                 Effect::AddHeader { name, value, at_end: true } => {
@@ -119,6 +120,7 @@ impl Outbox {
                 }
                 Effect::ChangeSender(address) => edits.push(Edit::ChangeSender(address)),
                 Effect::Hold(text) => edits.push(Edit::Quarantine(text)),
+                Effect::InsertHeader { place, name, value } => between.push((place, name, value)),
                 // Told in our own log when it was done; nothing of it is for the milter.
                 Effect::Log(_) | Effect::Permit => {}
                 Effect::Redirect(address) => {
@@ -142,14 +144,16 @@ impl Outbox {
         if edits.iter().any(|edit| matches!(edit, Edit::ReplaceBody(_))) && whole.is_signed() {
             tell_of_change(whole, &mut on_top);
         }
+        insert_between(between, whole, &mut edits);
         // Each goes above the one before: the first added shall stand topmost.
         edits.extend(on_top.into_iter().rev());
         // A field's number is that among the fields as received. Removing from
         // the last to the first keeps it right whatever the MTA counts.
         edits.sort_by_key(|edit| match edit {
             Edit::RemoveHeader { occurrence, .. } => (1, u32::MAX - occurrence),
-            Edit::PrependHeader { .. } | Edit::AppendHeader { .. } => (2, 0),
-            Edit::Quarantine(_) => (3, 0),
+            Edit::InsertHeader { .. } => (2, 0),
+            Edit::PrependHeader { .. } | Edit::AppendHeader { .. } => (3, 0),
+            Edit::Quarantine(_) => (4, 0),
             _ => (0, 0),
         });
         (edits, impossible)
@@ -181,6 +185,32 @@ impl Outbox {
     pub(super) fn left(&self) -> impl Iterator<Item = &Done> {
         self.waiting.iter().filter(|done| !matches!(done.effect, Effect::Log(_)))
     }
+}
+
+/// New fields above those of these places, once what is removed is gone: the MTA does not
+/// count that. The lowest first, so that none moves another; of one place the first
+/// topmost.
+fn insert_between(mut between: Vec<(u32, String, String)>, whole: Whole<'_>, edits: &mut Vec<Edit>) {
+    if between.is_empty() {
+        return;
+    }
+    let removed: HashSet<(String, u32)> = edits
+        .iter()
+        .filter_map(|edit| match edit {
+            Edit::RemoveHeader { name, occurrence } => Some((name.to_ascii_lowercase(), *occurrence)),
+            _ => None,
+        })
+        .collect();
+    let fields = whole.message.into_iter().flat_map(|message| message.headers().iter()).zip(1_u32..);
+    let gone =
+        fields.filter(|(field, _)| removed.contains(&(field.name.to_ascii_lowercase(), field.occurrence)));
+    let gone: Vec<u32> = gone.map(|(_, place)| place).collect();
+    between.sort_by_key(|(place, ..)| *place);
+    edits.extend(between.into_iter().rev().map(|(place, name, value)| {
+        let above = gone.iter().filter(|gone| **gone < place).count();
+        let below = place.saturating_sub(1).saturating_sub(u32::try_from(above).unwrap_or(u32::MAX));
+        Edit::InsertHeader { below, name, value }
+    }));
 }
 
 /// Signatures that were fine when they were looked at no longer are.

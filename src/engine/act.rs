@@ -489,7 +489,13 @@ impl<'a> Acting<'a> {
             }
             Verb::Prepend => {
                 if let Some((name, value)) = header_of(text) {
-                    self.effect(Effect::AddHeader { name, value, at_end: false }, walk);
+                    self.effect(
+                        match spot {
+                            Spot::Field { place, .. } => Effect::InsertHeader { place: *place, name, value },
+                            _ => Effect::AddHeader { name, value, at_end: false },
+                        },
+                        walk,
+                    );
                 }
             }
             Verb::Remove => self.remove_line(spot, walk),
@@ -518,14 +524,14 @@ impl<'a> Acting<'a> {
     }
 
     fn remove_line(&self, spot: &Spot, walk: &mut Walk) {
-        if let Spot::Field { name, occurrence } = spot {
+        if let Spot::Field { name, occurrence, .. } = spot {
             let (name, occurrence) = (name.clone(), *occurrence);
             self.effect(Effect::RemoveHeader { name, occurrence }, walk);
         }
     }
 
     fn replace_line(&self, spot: &Spot, text: &str, walk: &mut Walk) {
-        let (Spot::Field { name, occurrence }, Some((new, value))) = (spot, header_of(text)) else {
+        let (Spot::Field { name, occurrence, place }, Some((new, value))) = (spot, header_of(text)) else {
             return;
         };
         if new.eq_ignore_ascii_case(name) {
@@ -535,7 +541,7 @@ impl<'a> Acting<'a> {
         }
         // No milter can give a field another name.
         self.remove_line(spot, walk);
-        self.effect(Effect::AddHeader { name: new, value, at_end: false }, walk);
+        self.effect(Effect::InsertHeader { place: *place, name: new, value }, walk);
     }
 }
 

@@ -108,7 +108,11 @@ async fn make_edit(actions: &EomActions, edit: &Edit, exact: bool) -> Result<(),
         }
         Edit::ChangeSender(address) => actions.change_sender(checked_address(address)?, None::<String>).await,
         Edit::DeleteRecipient(address) => actions.delete_recipient(checked_address(address)?).await,
-        // 0 is above Postfix's own Received, 1 would be below it.
+        // 0 is above Postfix's own Received, 1 is below it.
+        Edit::InsertHeader { below, name, value } => {
+            let index = i32::try_from(below.saturating_add(1)).unwrap_or(i32::MAX);
+            actions.insert_header(index, checked_name(name)?, sent_value(&folded(name, value), exact)).await
+        }
         Edit::PrependHeader { name, value } => {
             actions.insert_header(0, checked_name(name)?, sent_value(&folded(name, value), exact)).await
         }
@@ -125,7 +129,9 @@ async fn make_edit(actions: &EomActions, edit: &Edit, exact: bool) -> Result<(),
 
 fn needed_action(edit: &Edit) -> Actions {
     match edit {
-        Edit::AppendHeader { .. } | Edit::PrependHeader { .. } => Actions::ADD_HEADER,
+        Edit::AppendHeader { .. } | Edit::InsertHeader { .. } | Edit::PrependHeader { .. } => {
+            Actions::ADD_HEADER
+        }
         Edit::AddRecipient(_) => Actions::ADD_RCPT,
         Edit::ChangeHeader { .. } | Edit::RemoveHeader { .. } => Actions::CHANGE_HEADER,
         Edit::ChangeSender(_) => Actions::CHANGE_SENDER,
@@ -142,7 +148,7 @@ fn edit_word(edit: &Edit) -> &'static str {
         Edit::ChangeHeader { .. } => "change_header",
         Edit::ChangeSender(_) => "change_sender",
         Edit::DeleteRecipient(_) => "delete_recipient",
-        Edit::PrependHeader { .. } => "prepend_header",
+        Edit::InsertHeader { .. } | Edit::PrependHeader { .. } => "prepend_header",
         Edit::Quarantine(_) => "quarantine",
         Edit::RemoveHeader { .. } => "remove_header",
         Edit::ReplaceBody(_) => "replace_body",

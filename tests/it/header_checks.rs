@@ -253,6 +253,8 @@ endif
 /^Subject: dunno/           OK
 /^Subject:/                 WARN seen
 /^X-Copy:/                  BCC carol@test.example
+/^X-Up: (.*)$/              PREPEND X-Above: $1
+/^X-Name: (.*)$/            REPLACE X-Other: $1
 "#;
     if skipped() {
         return;
@@ -283,6 +285,8 @@ endif
         ("Subject: dunno\r\n", 250),
         ("Subject: elsewhere\r\n", 250),
         ("X-Copy: 1\r\n", 250),
+        ("X-A: 1\r\nX-Up: 1\r\nX-Mailer: 1\r\nX-Up: 2\r\nX-B: 1\r\n", 250),
+        ("X-Mailer: 1\r\nX-Up: 1\r\nX-Name: a\r\nX-Strip: 1\r\nX-Up: 2\r\nX-Name: b\r\nX-B: 1\r\n", 250),
     ] {
         let mail = format!("From: {ALICE}\r\n{fields}To: {BOB}\r\n\r\nHello.\r\n");
         let mut seen = Vec::new();

@@ -250,13 +250,15 @@ struct Header {
     /// The first that was added stands highest.
     above: Vec<(u32, String)>,
     below: Vec<(u32, String)>,
+    /// With the number of the field that it is above.
+    between: Vec<(u32, String)>,
     is_changed: bool,
 }
 
 impl Header {
     fn of(mail: &Mail) -> Self {
         let fields = mail.lines().map(|(name, number, line)| (name, number, Some(line))).collect();
-        Self { fields, above: Vec::new(), below: Vec::new(), is_changed: false }
+        Self { fields, above: Vec::new(), below: Vec::new(), between: Vec::new(), is_changed: false }
     }
 
     fn apply(&mut self, rule: u32, effect: &Effect) {
@@ -271,6 +273,12 @@ impl Header {
             }
             Effect::ChangeHeader { name, occurrence, value } => {
                 self.replace(name, *occurrence, Some(format!("{name}: {value}")));
+            }
+            Effect::InsertHeader { place, name, value } => {
+                let line = (*place, format!("{name}: {value}"));
+                if !self.between.contains(&line) {
+                    self.between.push(line);
+                }
             }
             Effect::RemoveHeader { name, occurrence } => self.replace(name, *occurrence, None),
             _ => return,
@@ -289,7 +297,10 @@ impl Header {
     }
 
     fn lines(&self) -> Vec<String> {
-        let own = self.fields.iter().filter_map(|(_, _, line)| line.clone());
+        let own = self.fields.iter().zip(1..).flat_map(|((_, _, line), place)| {
+            let added = self.between.iter().filter(move |(below, _)| *below == place);
+            added.map(|(_, line)| line.clone()).chain(line.clone())
+        });
         let above = self.above.iter().map(|(_, line)| line.clone());
         above.chain(own).chain(self.below.iter().map(|(_, line)| line.clone())).collect()
     }
