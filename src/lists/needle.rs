@@ -31,7 +31,7 @@ pub(super) fn needles(source: &str) -> Vec<Needles> {
         return Vec::new();
     };
     let found = Found::of(&hir);
-    found.all().filter_map(|set| usable(set)).collect()
+    found.all().filter_map(usable).collect()
 }
 
 /// Letters as both cases have them: the two beyond ASCII that an `s` and a `k` also match
@@ -58,8 +58,8 @@ impl Found {
         Self { exact: Some(texts), sets: Vec::new() }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Vec<String>> {
-        self.exact.iter().chain(&self.sets)
+    fn all(&self) -> impl Iterator<Item = &[String]> {
+        self.exact.iter().chain(&self.sets).map(Vec::as_slice)
     }
 
     /// The expression nests no deeper than its parser allows.
@@ -165,7 +165,7 @@ fn letters(class: &Class) -> Option<Vec<String>> {
 }
 
 /// Cut to what is looked for; None if a text that is too short stands for all.
-fn usable(set: &Vec<String>) -> Option<Needles> {
+fn usable(set: &[String]) -> Option<Needles> {
     let cut = |text: &String| text.get(..text.floor_char_boundary(MAX_BYTES)).unwrap_or_default().to_owned();
     let mut needles: Vec<_> = set.iter().map(cut).collect();
     needles.sort();

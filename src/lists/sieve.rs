@@ -22,8 +22,9 @@ const SET_TO: usize = 64;
 /// Of one automaton; if it has more, its expressions are tried one by one.
 const MAX_SET_BYTES: usize = 32 << 20;
 
-/// Of all needles of a list: up to here the fastest automaton takes at most 32 MiB.
-const MAX_DENSE_BYTES: usize = 100 << 10;
+/// Of all needles of a list: up to here the fastest automaton, which takes at most 1 KiB
+/// for each byte of them; beyond, one that is half as fast and takes some 16.
+const MAX_DENSE_BYTES: usize = 64 << 10;
 
 /// Numbers, one bit each. What a list usually has stands without the heap.
 #[derive(Clone, Debug, Default)]
