@@ -680,7 +680,14 @@ mod tests {
 
     fn file(name: &str, kinds: &[Kind], within: Option<u32>) -> File {
         let names = Some(name).filter(|name| !name.is_empty()).map(Into::into).into_iter().collect();
-        File { names, kinds: kinds.iter().copied().collect(), size: 1_000, sha256: Some([0xAB; 32]), within }
+        File {
+            names,
+            kinds: kinds.iter().copied().collect(),
+            size: 1_000,
+            sha256: Some([0xAB; 32]),
+            within,
+            ..File::default()
+        }
     }
 
     /// A program in an archive in an archive, and one in a document.

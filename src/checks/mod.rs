@@ -93,8 +93,8 @@ use crate::yaml::Entry;
 use crate::yaml::Node;
 use ipnet::IpNet;
 use std::cmp::Ordering;
-use std::iter;
 use std::collections::HashSet;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -320,8 +320,7 @@ fn reading_ends_soon_once_nobody_waits() {
 #[test]
 fn nothing_is_decoded_that_is_not_asked_for() {
     let text = "--b\nContent-Transfer-Encoding: base64\n\naGVs bG8=\n";
-    let file =
-        "--b\nContent-Type: x/y; name=a\nContent-Transfer-Encoding: base64\n\naGVsbG8=\n";
+    let file = "--b\nContent-Type: x/y; name=a\nContent-Transfer-Encoding: base64\n\naGVsbG8=\n";
     let body = format!("{text}{file}--b--\n");
     for (wants, expected, shown) in [
         (Wants::NOTHING, 0, ""),
