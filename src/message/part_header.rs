@@ -48,20 +48,28 @@ impl PartHeader {
         }
         // A field in the fold of another, or behind a lone carriage return.
         for line in value.split(|byte| matches!(byte, b'\r' | b'\n')).skip(1).map(<[u8]>::trim_ascii_start) {
-            if begins_content_field(line) {
-                self.hidden(line);
-            }
+            self.add_hidden(line);
         }
     }
 
-    /// What looks like a field where none should be.
-    fn hidden(&mut self, line: &[u8]) {
-        self.tricks.add(Trick::HeaderBroken);
-        if let Some((name, value)) = split_field(line)
-            && let Some(kind) = content_field(name)
-        {
-            self.open(kind, value);
+    /// What looks like a field where none should be; false if it does not. Signatures
+    /// name fields, and their names may begin a line.
+    fn add_hidden(&mut self, line: &[u8]) -> bool {
+        if !begins_content_field(line) {
+            return false;
         }
+        let Some((name, value)) = split_field(line) else { return false };
+        let text = String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase();
+        let word = text.split([';', ' ', ':']).next().unwrap_or_default();
+        let kind = content_field(name).filter(|kind| match kind {
+            Kind::Disposition => matches!(word, "attachment" | "inline"),
+            Kind::Encoding => matches!(word, "7bit" | "8bit" | "base64" | "binary" | "quoted-printable"),
+            Kind::Type => word.contains('/'),
+        });
+        let Some(kind) = kind else { return false };
+        self.tricks.add(Trick::HeaderBroken);
+        self.open(kind, value);
+        true
     }
 
     /// There is no empty line behind it.
@@ -81,13 +89,17 @@ impl PartHeader {
             return self.field(name, value);
         }
         self.look_at(text);
+        // What mbox files have in front of a message.
+        if self.seen == 0 && (text.starts_with(b"From ") || text.starts_with(b">From ")) {
+            return;
+        }
         let is_fold = self.seen > 0 && matches!(text.first(), Some(b' ' | b'\t'));
         // A line of blanks ends the header for some.
         self.tricks.add_if(!is_fold || text.trim_ascii().is_empty(), Trick::HeaderBroken);
         if !is_fold {
             self.broken_at.get_or_insert(line.start);
-        } else if begins_content_field(text.trim_ascii_start()) {
-            return self.hidden(text.trim_ascii_start());
+        } else if self.add_hidden(text.trim_ascii_start()) {
+            return;
         }
         if self.is_open {
             self.extend(b"\n ");

@@ -343,7 +343,6 @@ impl<'a> Scan<'a> {
         if let Some(limit) = header.limit() {
             self.hit(limit);
         }
-        header.tricks().iter().for_each(|trick| self.parts.tricks.add(trick));
         let fields = header.content();
         self.state = if header.is_empty() { State::Start } else { State::Body };
         if fields.iter().any(|(_, field)| field.is_cut) {
@@ -353,6 +352,7 @@ impl<'a> Scan<'a> {
         if self.origin == Origin::Within && header.is_empty() {
             return;
         }
+        header.tricks().iter().for_each(|trick| self.parts.tricks.add(trick));
         let media = Media::of(&fields, self.level.is_digest && self.origin == Origin::Boundary);
         media.tricks.iter().for_each(|trick| self.parts.tricks.add(trick));
         let Some(part) = self.parts.add(&fields, self.level, self.origin, media.is_multipart) else {

@@ -29,6 +29,9 @@ impl Text {
     }
 
     pub(super) fn add(&mut self, bytes: &[u8], label: Option<&str>, is_html: bool) {
+        if self.text.len() + 1 >= MAX_TEXT_BYTES && !bytes.is_empty() {
+            return self.hit();
+        }
         let begin = bytes.get(..MAX_TEXT_BYTES).unwrap_or(bytes);
         if begin.len() < bytes.len() {
             self.hit();
@@ -47,6 +50,9 @@ impl Text {
 
     /// The fields of a message within, decoded, one a line.
     pub(super) fn add_header(&mut self, header: &[u8]) {
+        if self.text.len() + 1 >= MAX_TEXT_BYTES {
+            return self.hit();
+        }
         let mut field = String::new();
         for line in Lines::new(header.get(..MAX_TEXT_BYTES).unwrap_or(header)) {
             let text = String::from_utf8_lossy(line.text);
