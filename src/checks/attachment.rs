@@ -14,15 +14,14 @@
 //! `absent` (no part has a name), or some of these, which must all fit the same file:
 //! - `name`: the same patterns.
 //! - `in`: lists of file names.
-//! - `kind`: what it is, by its content; any of these words:
-//!   [kinds](#kinds-of-files).
+//! - `kind`: what it is, by its content; any of [these words](kinds.md).
 //! - `type`: patterns for the media type that its part is declared as:
 //!   `message/partial`, `image/*`.
 //! - `inside`: where it is: in an `archive`, a `document`, an attached `message`, or
 //!   `nothing`: a part of the message itself. If not said, anywhere, but names of what
 //!   is packed in a document are not asked.
 //! - `disguise`: how its name hides what it is; `any` or some of
-//!   [these words](#disguises-of-names).
+//!   the words below.
 //! - `size`: a number of bytes, unpacked.
 //! - `hash`: its SHA-256 in hexadecimal; a text, so a list of text is `hash: {in: LIST}`.
 //! - `count`: how many files fit the other options, a number; alone, how many parts have
@@ -138,6 +137,8 @@ struct Found<'m> {
 
 impl Check for Attachment {
     const OPTIONS: &'static [&'static str] = &OPTIONS;
+
+    const TABLE: fn() -> String = table;
 
     fn parse(entry: &Entry, cx: &mut Loader<'_>) -> Option<Self> {
         let node = &entry.value;
@@ -605,6 +606,14 @@ fn is_document(file: &File) -> bool {
         name.get(name.len().saturating_sub(4)..).is_some_and(|it| it.eq_ignore_ascii_case(".zip"))
     };
     file.kinds.has(Kind::Document) && !file.names.iter().any(is_zip)
+}
+
+fn table() -> String {
+    let mut table = String::from("| disguise | what is seen |\n| --- | --- |\n");
+    for disguise in Disguise::ALL {
+        table += &format!("| `{}` | {} |\n", disguise.word(), disguise.doc());
+    }
+    table
 }
 
 /// `any`, or some of the words.

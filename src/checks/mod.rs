@@ -65,8 +65,6 @@ use crate::auth::ArcChain;
 use crate::auth::DkimSignature;
 use crate::auth::SpfAnswer;
 use crate::auth::SpfQuestion;
-use crate::content::Disguise;
-use crate::content::Kind;
 use crate::dns;
 use crate::facts::Fact;
 use crate::facts::Facts;
@@ -818,16 +816,7 @@ pub fn reference() -> String {
             page += &format!("\n{table}");
         }
     }
-    page += "\n## Kinds of files\n\nWords of `attachment: {kind: …}`; a file may be several at once.\n\n";
-    page += &table(Kind::ALL.iter().map(|kind| (kind.word(), kind.doc())));
-    page += "\n## Disguises of names\n\nWords of `attachment: {disguise: …}`.\n\n";
-    page += &table(Disguise::ALL.iter().map(|disguise| (disguise.word(), disguise.doc())));
     page
-}
-
-fn table(rows: impl Iterator<Item = (&'static str, &'static str)>) -> String {
-    let rows = rows.map(|(word, doc)| format!("| `{word}` | {doc} |\n"));
-    iter::once("| word | meaning |\n| --- | --- |\n".to_owned()).chain(rows).collect()
 }
 
 #[cfg(test)]
