@@ -92,7 +92,6 @@ use crate::yaml::Node;
 use ipnet::IpNet;
 use std::cmp::Ordering;
 use std::collections::HashSet;
-use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 

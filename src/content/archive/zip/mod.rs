@@ -13,6 +13,7 @@ use std::borrow::Cow;
 
 use super::Budget;
 use super::Kind;
+use super::Kinds;
 use super::opened::Go;
 use super::opened::Opened;
 use super::unpack::Allowance;
@@ -25,18 +26,16 @@ use entry::Stored;
 pub(super) use directory::ends_as_zip;
 pub(super) use directory::has_end;
 
-/// What a file that is a zip archive is for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Purpose {
-    Archive,
-    /// A document or a program that is only packed so.
-    Other,
-}
+/// What is only packed so: documents and programs.
+const PACKED_SO: Kinds = Kinds::NONE.with(Kind::Document).with(Kind::Executable).with(Kind::Installer);
 
 pub(super) fn open(opened: &mut Opened<'_, '_>) {
     let bytes = opened.bytes;
     let directory = Directory::read(bytes);
-    if purpose(opened.names, &directory.entries) == Purpose::Archive {
+    // `magic` has told by the names of its files; one that is named an archive is opened
+    // as one, and behind a program it is one.
+    let is_named_so = opened.names.iter().any(|name| name.to_ascii_lowercase().ends_with(".zip"));
+    if is_named_so || directory.prefix > 0 || !opened.kinds.has_any(PACKED_SO) {
         opened.is(Kind::Archive);
     }
     opened.kinds.join(directory.kinds);
@@ -86,19 +85,6 @@ fn file(opened: &mut Opened<'_, '_>, entry: &Entry<'_>) -> Go {
         opened.is(Kind::AmbiguousArchive);
     }
     go
-}
-
-/// By the files that only documents and programs have; one that is named an archive is
-/// opened as one.
-fn purpose(names: &[String], entries: &[Entry<'_>]) -> Purpose {
-    let has = |name: &[u8]| entries.iter().any(|entry| entry.raw == name);
-    let is_other = has(b"[Content_Types].xml") && has(b"_rels/.rels")
-        || has(b"META-INF/MANIFEST.MF")
-        || has(b"AndroidManifest.xml")
-        || has(b"AppxManifest.xml")
-        || entries.first().is_some_and(|entry| entry.raw == b"mimetype");
-    let is_named_so = names.iter().any(|name| name.to_ascii_lowercase().ends_with(".zip"));
-    if is_other && !is_named_so { Purpose::Other } else { Purpose::Archive }
 }
 
 /// The files of a document that is a zip archive, one at a time by their names, as
