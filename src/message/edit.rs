@@ -279,11 +279,10 @@ impl Content {
     /// Whether a field of this name goes.
     fn replaces(&self, name: &[u8]) -> bool {
         let name = name.trim_ascii_end();
-        let is = |field: &&str| name.eq_ignore_ascii_case(field.as_bytes());
         match self.text {
             // The content stays, and with it how it is encoded.
-            None => self.fields.iter().any(|(field, _)| is(field)),
-            Some(_) => CONTENT_FIELDS.iter().any(|field| is(&field)),
+            None => self.fields.iter().any(|(field, _)| name.eq_ignore_ascii_case(field.as_bytes())),
+            Some(_) => CONTENT_FIELDS.iter().any(|field| name.eq_ignore_ascii_case(field.as_bytes())),
         }
     }
 }

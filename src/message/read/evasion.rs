@@ -231,8 +231,11 @@ const STRUCTURES: &[(&str, &str)] = &[
     ),
 ];
 
+/// What it is called, and how it changes what was encoded.
+type Variant = (&'static str, fn(&str) -> String);
+
 /// What stands where base64 should, `{D}` its one line.
-const BASE64_VARIANTS: &[(&str, fn(&str) -> String)] = &[
+const BASE64_VARIANTS: &[Variant] = &[
     ("one line", |d| d.to_owned()),
     ("lines of 4", |d| lines(d, 4, "\n")),
     ("lines of 1", |d| lines(d, 1, "\n")),
@@ -266,7 +269,7 @@ const BASE64_VARIANTS: &[(&str, fn(&str) -> String)] = &[
 ];
 
 /// What stands where quoted-printable should.
-const QUOTED_VARIANTS: &[(&str, fn(&str) -> String)] = &[
+const QUOTED_VARIANTS: &[Variant] = &[
     ("one line", |d| d.to_owned()),
     ("small digits", |d| d.to_ascii_lowercase().replace("mz", "MZ")),
     ("all bytes encoded", |_| PAYLOAD.iter().map(|b| format!("={b:02X}")).collect()),
