@@ -28,7 +28,7 @@ pub(super) fn kinds(given: Given<'_>) -> Kinds {
         return Kind::Empty.into();
     }
     let head = text::Head::of(bytes);
-    let mut kinds = front(bytes, head.is_some());
+    let mut kinds = front(given, head.is_some());
     if kinds.is_empty()
         && let Some(head) = &head
     {
@@ -49,12 +49,13 @@ pub(super) fn kinds(given: Given<'_>) -> Kinds {
 }
 
 /// By what it begins with.
-fn front(bytes: &[u8], is_text: bool) -> Kinds {
+fn front(given: Given<'_>, is_text: bool) -> Kinds {
+    let bytes = given.bytes;
     let mut kinds = table::beginning(bytes, is_text);
     if bytes.starts_with(OLE) {
         kinds = ole_kinds(bytes);
     }
-    if !is_text && is_program(bytes) {
+    if is_program(bytes) && !(is_text && text::is_named_so(given)) {
         kinds.add(Kind::Executable);
     }
     // With something else behind the text.
@@ -67,8 +68,8 @@ fn front(bytes: &[u8], is_text: bool) -> Kinds {
     kinds
 }
 
-/// Of DOS and Windows: all that a system may load begins so, and what follows is no
-/// text: the place of the second header alone has a zero.
+/// Of DOS and Windows. Text that begins so by chance is told by its name: of some that
+/// nothing but a zero tells from text a system may still load the beginning.
 fn is_program(bytes: &[u8]) -> bool {
     bytes.starts_with(b"MZ") || bytes.starts_with(b"ZM")
 }
@@ -298,6 +299,7 @@ mod tests {
         for (name, bytes, expected) in [
             ("a", Vec::new(), "empty"),
             ("a.txt", exe.clone(), "executable"),
+            ("a.exe", b"MZ is how programs of DOS begin".to_vec(), "executable"),
             ("a.txt", b"MZ is how programs of DOS begin".to_vec(), "text"),
             ("a", b"\x7fELF\x02\x01\x01\0".to_vec(), "executable"),
             ("a", b"\xca\xfe\xba\xbe\0\0\0\x34".to_vec(), "executable"),

@@ -411,6 +411,18 @@ fn has_elements(bytes: &[u8]) -> bool {
     })
 }
 
+/// Shown as text, whatever is in it.
+pub(super) fn is_named_so(given: Given<'_>) -> bool {
+    const TEXTS: &[&str] = &["csv", "json", "log", "md", "text", "tsv", "txt", "xml", "yaml", "yml"];
+    let is_text = |name: &String| {
+        ending(name).is_some_and(|end| TEXTS.iter().any(|text| end.eq_ignore_ascii_case(text)))
+    };
+    match given.names {
+        [] => given.media_type.is_some_and(|media_type| media_type.starts_with("text/")),
+        names => names.iter().all(is_text),
+    }
+}
+
 /// What the ending of the name says.
 fn by_ending(name: &str) -> Option<Kind> {
     let ending = ending(name)?.to_ascii_lowercase();

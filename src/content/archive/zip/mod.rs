@@ -26,16 +26,13 @@ use entry::Stored;
 pub(super) use directory::ends_as_zip;
 pub(super) use directory::has_end;
 
-/// What is only packed so: documents and programs.
+/// What is only packed so; if it is an archive as well, its names have told.
 const PACKED_SO: Kinds = Kinds::NONE.with(Kind::Document).with(Kind::Executable).with(Kind::Installer);
 
 pub(super) fn open(opened: &mut Opened<'_, '_>) {
     let bytes = opened.bytes;
     let directory = Directory::read(bytes);
-    // `magic` has told by the names of its files; one that is named an archive is opened
-    // as one, and behind a program it is one.
-    let is_named_so = opened.names.iter().any(|name| name.to_ascii_lowercase().ends_with(".zip"));
-    if is_named_so || directory.prefix > 0 || !opened.kinds.has_any(PACKED_SO) {
+    if directory.prefix > 0 || !opened.kinds.has_any(PACKED_SO) {
         opened.is(Kind::Archive);
     }
     opened.kinds.join(directory.kinds);
