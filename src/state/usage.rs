@@ -82,9 +82,8 @@ impl Usage {
     /// Forgets what is in no list any more.
     pub(super) fn keep(&self, is_there: impl Fn(&str, &str) -> bool) {
         let mut noted = self.lock();
-        let gone =
-            |key: &&Box<str>| key.split_once(BETWEEN).is_none_or(|(list, entry)| !is_there(list, entry));
-        let gone: Vec<_> = noted.entries.keys().filter(gone).cloned().collect();
+        let is_gone = |key: &str| key.split_once(BETWEEN).is_none_or(|(list, entry)| !is_there(list, entry));
+        let gone: Vec<_> = noted.entries.keys().filter(|key| is_gone(key)).cloned().collect();
         for key in gone {
             noted.entries.remove(&key);
             noted.note(&key);
