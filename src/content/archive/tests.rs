@@ -122,9 +122,9 @@ fn lists_of_rar_are_read_in_all_generations() {
         assert_eq!(files[0].kinds, all, "{expected:?}");
         assert_eq!(budget.limit(), None);
     }
-    // What stands as it is, is looked at.
+    // What stands as it is, is looked at, and a program by its name too.
     let (files, _) = look_at(include_bytes!("../../../fuzz/corpus/archive/rar1"), "a.rar");
-    assert_eq!(files[1].kinds, Kind::Text.into());
+    assert_eq!(files[1].kinds, Kind::Executable.into());
 }
 
 #[test]
