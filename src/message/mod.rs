@@ -268,13 +268,15 @@ impl Message {
         self.headers.limit().or(body).or(self.findings.as_ref().and_then(|found| found.limit))
     }
 
-    /// Without the room for twice as much that growing by itself would take.
+    /// Room is made for four times as much: what is not written to costs no memory, and
+    /// moving what is there from room to room would.
     fn keep(&mut self, chunk: &[u8]) {
         let room = MAX_BODY_BYTES.saturating_sub(self.body.len());
         self.is_cut |= chunk.len() > room;
         let chunk = chunk.get(..room).unwrap_or(chunk);
         if self.body.capacity() - self.body.len() < chunk.len() {
-            self.body.reserve_exact(chunk.len() + self.body.len() / 4);
+            let room = MAX_BODY_BYTES - self.body.len();
+            self.body.reserve_exact((chunk.len() + 3 * self.body.len()).min(room));
         }
         self.body.extend_from_slice(chunk);
     }

@@ -46,6 +46,10 @@ pub(super) fn readings(
 
 /// How many digits there are.
 pub(super) fn digits(text: &[u8]) -> usize {
+    clean_digits(text).unwrap_or_else(|| count_digits(text))
+}
+
+fn count_digits(text: &[u8]) -> usize {
     text.iter().map(|b| usize::from(b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))).sum()
 }
 
@@ -60,6 +64,22 @@ pub(super) fn looks_like(text: &[u8]) -> bool {
 /// False if it is not as it should be.
 fn push_clean(output: &mut Vec<u8>, text: &[u8]) -> bool {
     output.reserve(text.len() / 4 * 3 + 3);
+    each_block(text, |digits| base64_simd::STANDARD_NO_PAD.decode_append(digits, output).is_ok())
+}
+
+/// How many digits there are in what is as it should be.
+fn clean_digits(text: &[u8]) -> Option<usize> {
+    let mut count = 0;
+    let is_clean = each_block(text, |digits| {
+        count += digits.len();
+        base64_simd::STANDARD_NO_PAD.check(digits).is_ok()
+    });
+    is_clean.then_some(count)
+}
+
+/// Hands over the digits, lines joined, some at once, as long as they are taken; false if
+/// they are not, or if lines are not as they should be.
+fn each_block(text: &[u8], mut take: impl FnMut(&[u8]) -> bool) -> bool {
     let mut block = [0; BLOCK_BYTES];
     let mut filled = 0;
     let mut rest = text.trim_ascii();
@@ -83,28 +103,27 @@ fn push_clean(output: &mut Vec<u8>, text: &[u8]) -> bool {
             filled += now.len();
             line = later;
             if filled == BLOCK_BYTES {
-                if !push_block(output, &block) {
+                if !take(&block) {
                     return false;
                 }
                 filled = 0;
             }
         }
     }
-    push_block(output, block.get(..filled).unwrap_or_default())
-}
-
-fn push_block(output: &mut Vec<u8>, digits: &[u8]) -> bool {
-    base64_simd::STANDARD_NO_PAD.decode_append(digits, output).is_ok()
+    take(block.get(..filled).unwrap_or_default())
 }
 
 /// Anything but digits, blanks and line ends before an end that is padding; or a line
 /// whose digits are not four by four, where some decoders begin anew.
 pub(super) fn has_junk(text: &[u8]) -> bool {
+    if clean_digits(text).is_some() {
+        return false;
+    }
     let is_blank = |b: &u8| b.is_ascii_whitespace() || *b == 0x0b;
     let body = text.trim_ascii();
     let last = memchr::memrchr(b'\n', body).unwrap_or(0);
     let lines = body.get(..last).unwrap_or_default().split(|b| *b == b'\n');
-    if lines.filter(|line| line.len() < MIN_BROKEN_BYTES).any(|line| !digits(line).is_multiple_of(4)) {
+    if lines.filter(|line| line.len() < MIN_BROKEN_BYTES).any(|line| !count_digits(line).is_multiple_of(4)) {
         return true;
     }
     let mut ends = 0;
