@@ -72,8 +72,8 @@ pub struct Decision<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     pub score: f64,
     /// What was found in the message: kinds of files, and tricks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub found: Vec<&'static str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub found: &'a [&'static str],
     /// What was changed in its parts.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub changed: &'a str,

@@ -360,7 +360,8 @@ impl MilterSession {
             if let Some(limit) = message.limit() {
                 tracing::info!(id = %transaction.id, limit, "not all of the message was read");
             }
-            self.desk.metrics.content(&findings(message));
+            transaction.found = findings(message);
+            self.desk.metrics.content(&transaction.found);
             facts.message = Some(Arc::clone(message));
             active.policy.derived.add_to(&mut facts);
         }
@@ -415,6 +416,8 @@ impl MilterSession {
         if let Some(ruling) = transaction.ruling.as_mut().filter(|_| told != "accept") {
             ruling.verdict = told;
         }
+        // Nobody asks about it any more, and the connection may stay open for long.
+        facts.message = None;
         transaction.facts = Some(Arc::new(facts));
         self.desk.tell_message(session, told);
         Ending { edits, answer }

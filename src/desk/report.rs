@@ -294,7 +294,7 @@ impl Desk {
             recipients: transaction.recipients.len(),
             refused: transaction.refused.len(),
             size: transaction.size,
-            found: facts.message.as_deref().map(findings).unwrap_or_default(),
+            found: &transaction.found,
             changed: &transaction.changed,
             direction: text(Fact::Direction),
             listener: text(Fact::Listener),

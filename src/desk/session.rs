@@ -85,6 +85,8 @@ pub(super) struct Transaction {
     pub ruling: Option<Ruling>,
     pub would: Option<Ruling>,
     pub size: Option<u64>,
+    /// What was found in the message.
+    pub found: Vec<&'static str>,
     /// What was changed in the parts of the message.
     pub changed: String,
     /// Its line has been written.
@@ -131,6 +133,7 @@ impl Transaction {
             ruling: None,
             would: None,
             size: None,
+            found: Vec::new(),
             changed: String::new(),
             is_told: false,
         }

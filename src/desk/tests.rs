@@ -170,6 +170,22 @@ async fn a_session_keeps_the_policy_whose_events_it_negotiated() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_decided_is_not_kept_while_its_connection_stays_open() {
+    let desk = desk("rules: [{name: a, when: {attachment: {kind: executable}}, then: {tag: x}}]");
+    let mut session = milter(&desk, "client.example", "198.51.100.7:4000", "a@b.test").await;
+    session.rcpt(b"<c@d.test>", &[], &|_| None).await;
+    session.header(b"Content-Type", b" application/x-msdownload; name=a.exe");
+    session.end_of_header();
+    session.body(b"MZ");
+    session.end_of_message(&|_| None).await;
+    let handle = desk.sessions.drain().pop().unwrap();
+    let session = handle.lock().await;
+    let transaction = session.transaction.as_ref().unwrap();
+    assert!(transaction.facts.as_ref().unwrap().message.is_none());
+    assert!(transaction.found.contains(&"executable"), "{:?}", transaction.found);
+}
+
+#[tokio::test]
 async fn many_recipients_of_a_local_mail_take_no_more_than_their_number() {
     let desk = desk("rules:\n  - {name: none, when: {recipient: nobody@x.test}, then: reject}");
     let mut session = milter(&desk, "localhost", "127.0.0.1:0", "www@example.com").await;
