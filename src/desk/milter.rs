@@ -294,7 +294,7 @@ impl MilterSession {
             return Ending::default();
         };
         let message = match self.message.take() {
-            Some(message) => self.desk.read(message).await,
+            Some(message) => Some(self.desk.read(message).await),
             None => None,
         };
         let read = Read { message, spent: began.elapsed() };

@@ -35,24 +35,42 @@ impl Drop for Waiting {
 
 impl Desk {
     /// The message with all that is wanted of it, or, when half of the deadline is over,
-    /// what was found until then, as for any other cap. None only if reading it failed.
-    pub(super) async fn read(&self, mut message: Message) -> Option<Message> {
+    /// what was found until then, as for any other cap. If reading it failed, its header.
+    pub(super) async fn read(&self, mut message: Message) -> Message {
         if !message.may_take_long() {
             message.finish(&Stop::default());
-            return Some(message);
+            return message;
         }
-        let limit = self.deadlines.message / 2;
-        let read = self.readers.run(limit, move |stop| {
-            message.finish(stop);
-            message
-        });
-        let (message, failed) = read.await;
+        let (message, failed) =
+            self.readers.read(self.deadlines.message / 2, message, |message, stop| message.finish(stop)).await;
         failed.into_iter().for_each(|reason| self.metrics.fail_open(reason));
         message
     }
 }
 
 impl Readers {
+    /// The header stays here, so that no fault of a reader takes it away: rules about a
+    /// missing field, or about no file at all, would say what is not so.
+    async fn read(
+        &self,
+        limit: Duration,
+        mut message: Message,
+        finish: impl FnOnce(&mut Message, &Stop) + Send + 'static,
+    ) -> (Message, Option<FailOpen>) {
+        let (headers, size) = (message.take_headers(), message.size());
+        let read = self.run(limit, move |stop| {
+            finish(&mut message, stop);
+            message
+        });
+        match read.await {
+            (Some(mut message), failed) => {
+                message.give_headers(headers);
+                (message, failed)
+            }
+            (None, failed) => (Message::unread(headers, size), failed),
+        }
+    }
+
     /// Has `work` done when it is its turn. After `limit` it is told to stop; what it has
     /// until then counts. What went wrong is beside it.
     async fn run<T: Send + 'static>(
@@ -124,6 +142,27 @@ mod tests {
         assert_eq!(failed, (None, Some(FailOpen::Internal)));
         // Its place is free again.
         assert_eq!(readers.run(Duration::from_secs(10), |_| 1).await, (Some(1), None));
+    }
+
+    #[tokio::test]
+    async fn of_a_message_that_was_lost_the_header_is_known_and_that_there_is_more() {
+        let readers = Readers::default();
+        let deaf = |_: &mut Message, _: &Stop| std::thread::sleep(Duration::from_millis(600));
+        let panics = |_: &mut Message, _: &Stop| panic!("a reader's fault");
+        let eml = b"Subject: x\n\nbody";
+        let (lost, slow) = (Duration::from_secs(10), Duration::from_millis(20));
+        for (read, failed) in [
+            (readers.read(lost, Message::from_eml(eml), panics).await, FailOpen::Internal),
+            (readers.read(slow, Message::from_eml(eml), deaf).await, FailOpen::Deadline),
+        ] {
+            assert_eq!(read.1, Some(failed));
+            assert_eq!(read.0.headers().named("Subject").count(), 1);
+            assert_eq!(read.0.size() as usize, "Subject: x\r\n\r\nbody".len());
+            assert_eq!(read.0.limit(), Some("a message that could not be read"));
+            assert_eq!((read.0.parts().len(), read.0.may_change(0).is_err()), (1, true));
+        }
+        let (whole, failed) = readers.read(lost, Message::from_eml(eml), |_, _| {}).await;
+        assert_eq!((whole.headers().len(), whole.limits(), failed), (1, false, None));
     }
 
     #[tokio::test]

@@ -238,6 +238,26 @@ impl Message {
         self.signed.as_ref()
     }
 
+    /// What is left of a message that was lost while it was read: its header, and that
+    /// nothing is known of what was in it.
+    pub fn unread(headers: Headers, size: u64) -> Self {
+        let findings = Findings {
+            parts: vec![Part::default()],
+            limit: Some("a message that could not be read"),
+            ..Findings::default()
+        };
+        Self { headers, size, findings: Some(findings), ..Self::default() }
+    }
+
+    /// Its header, which reading it to its end takes nothing from.
+    pub fn take_headers(&mut self) -> Headers {
+        std::mem::take(&mut self.headers)
+    }
+
+    pub fn give_headers(&mut self, headers: Headers) {
+        self.headers = headers;
+    }
+
     /// Whether reading it to its end may take longer than a decision: there is much of
     /// it, or there may be archives in it.
     pub fn may_take_long(&self) -> bool {
