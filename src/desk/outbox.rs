@@ -16,8 +16,9 @@ use crate::verdict::Effect;
 use std::collections::HashSet;
 
 /// Effects kept of one transaction; rules are written by the operator, but a
-/// table line may act once a header line. Removals don't count: they have the bound
-/// of the fields that are read, and a stranger who sends many shall displace nothing else.
+/// table line may act once a header line. Removals and changed parts don't count: they
+/// have the bound of the fields and parts that are read, and a stranger who sends many
+/// shall displace nothing else, nor what comes last of them.
 const MAX_EFFECTS: usize = 1_000;
 
 /// The field that tells those behind us what was found of signatures.
@@ -46,6 +47,8 @@ pub(super) struct Outbox {
     /// Which fields go, in lower case: two rules may want the same one out, and asked
     /// twice, the MTA would take another one too.
     removed: HashSet<(String, u32)>,
+    /// Which rule has changed which part.
+    changed: HashSet<(u32, u32)>,
 }
 
 impl Outbox {
@@ -61,9 +64,17 @@ impl Outbox {
                 }
                 continue;
             }
+            if let Effect::ChangePart { part, .. } = &done.effect {
+                if self.changed.insert((done.rule, *part)) {
+                    added.push(done.clone());
+                    self.waiting.push(done);
+                }
+                continue;
+            }
             let mut before = self.waiting.iter().chain(&self.told);
             let known = done.effect == Effect::Permit || before.any(|other| is_same(other, &done));
-            if !known && self.waiting.len() + self.told.len() - self.removed.len() < MAX_EFFECTS {
+            let uncounted = self.removed.len() + self.changed.len();
+            if !known && self.waiting.len() + self.told.len() - uncounted < MAX_EFFECTS {
                 added.push(done.clone());
                 self.waiting.push(done);
             }
@@ -351,6 +362,23 @@ mod tests {
         let other = |number: usize| header(&format!("X-{number}"));
         let added = outbox.add((0..2 * MAX_EFFECTS).map(|number| done(2, other(number))).collect());
         assert_eq!(added.len(), MAX_EFFECTS - 1);
+    }
+
+    #[test]
+    fn no_part_is_left_because_there_are_many() {
+        let mut mail = String::from("Content-Type: multipart/mixed; boundary=b\n\n");
+        let parts = 1..=2 * MAX_EFFECTS as u32;
+        parts.clone().for_each(|_| mail += "--b\nContent-Type: x/y; name=a.exe\n\nMZ\n");
+        let message = Message::from_eml(format!("{mail}--b--\n").as_bytes());
+        let remove = |part| {
+            done(0, Effect::ChangePart { part, file: "a.exe".into(), change: Change::Replace("gone".into()) })
+        };
+        let mut outbox = Outbox::default();
+        let hold = done(1, Effect::Hold("why".into()));
+        assert_eq!(outbox.add(parts.map(remove).chain([hold]).collect()).len(), 2 * MAX_EFFECTS + 1);
+        let (edits, _) = outbox.edits(&[], Whole { message: Some(&message), name: None });
+        let [Edit::ReplaceBody(body), Edit::Quarantine(_)] = edits.as_slice() else { panic!("{edits:?}") };
+        assert!(!String::from_utf8_lossy(body).contains("MZ"));
     }
 
     #[test]
