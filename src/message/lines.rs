@@ -56,17 +56,21 @@ impl<'a> Lines<'a> {
         self.at
     }
 
-    /// Goes on to the next line that begins with `--`, or to the end.
+    /// Goes on to the next line that begins with `--`, whatever is in front of it that is
+    /// not seen, or to the end.
     pub(super) fn skip_to_dashes(&mut self) {
-        let is_start = |at: usize| match at.checked_sub(1) {
-            Some(before) => matches!(self.bytes.get(before), Some(b'\n' | b'\r')),
-            None => true,
+        let line_of = |dashes: usize| {
+            let before = self.bytes.get(self.at..dashes).unwrap_or_default();
+            let unseen = before.iter().rev().take_while(|b| is_unseen(**b)).count();
+            let line = dashes - unseen;
+            let is_start = line == self.at || matches!(self.bytes.get(line - 1), Some(b'\n' | b'\r'));
+            is_start.then_some(line)
         };
         let mut at = self.at;
         while let Some(found) = self.bytes.get(at..).and_then(|rest| memmem::find(rest, b"--")) {
             let begin = at + found;
-            if is_start(begin) {
-                self.at = begin;
+            if let Some(line) = line_of(begin) {
+                self.at = line;
                 return;
             }
             // A long row of dashes is one place, not many.
@@ -99,6 +103,11 @@ impl<'a> Iterator for Lines<'a> {
         self.at += length + ends;
         Some(Line { text, start, end })
     }
+}
+
+/// What stands in front of a line for some readers, and for others does not.
+pub(super) fn is_unseen(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0 | 0x0b | 0x0c)
 }
 
 /// Where what is before `at` ends, without the end of its last line.
@@ -139,6 +148,9 @@ mod tests {
             ("----a\nx", Some("----a")),
             ("x----a\nx\n-\n---", Some("---")),
             ("x--a", None),
+            ("a\n \0--b\nc", Some(" \0--b")),
+            ("a\n \u{1}--b\n\t--c", Some("\t--c")),
+            (" --a", Some(" --a")),
             ("", None),
         ] {
             let mut lines = Lines::new(text.as_bytes());
@@ -149,7 +161,7 @@ mod tests {
 
     #[test]
     fn rows_of_one_byte_take_linear_time() {
-        for hostile in ["\r", "-", "x-", "--\r", "\n-"] {
+        for hostile in ["\r", "-", "x-", "--\r", "\n-", " ", " --", "x  --", "\n -"] {
             let text = hostile.repeat(1 << 20);
             Lines::new(text.as_bytes()).count();
             let mut lines = Lines::new(text.as_bytes());

@@ -70,6 +70,7 @@ pub(super) fn read(
         texts: VecDeque::new(),
         text_bytes_left: body.len().saturating_mul(MAX_TEXT_RATIO).saturating_add(FREE_TEXT_BYTES),
     };
+    reader.parts.tricks.add_if(memchr::memchr(0, body).is_some(), Trick::NulInBody);
     reader.read_text(body, Begin::Message(header));
     while let Some((text, begin)) = reader.texts.pop_front() {
         reader.read_text(&text, begin);
@@ -147,8 +148,8 @@ impl Reader<'_, '_> {
         let mut decoder = std::mem::take(&mut self.decoder);
         decoder.begin();
         for encoding in leaf.encodings.iter().filter(|encoding| **encoding != Encoding::Identity) {
-            // Whoever writes it on a multipart means the parts.
-            if has_parts && *encoding == Encoding::QuotedPrintable {
+            // Whoever writes it on a multipart means the parts, if there are no others.
+            if has_parts && *encoding == Encoding::QuotedPrintable && !has_hidden_line(content) {
                 continue;
             }
             decoder.decode(*encoding, content, |bytes| {
@@ -340,6 +341,19 @@ impl Files {
             self.parts.push(part);
         }
     }
+}
+
+/// Whether a line that may be a boundary is one only once this is decoded.
+fn has_hidden_line(quoted: &[u8]) -> bool {
+    let is_boundary = |line: &&[u8]| matches!(line, [b'-', b'-', rest @ ..] if !rest.trim_ascii().is_empty());
+    let lines = quoted.split_inclusive(|byte| *byte == b'\n');
+    let text: Vec<u8> = lines.filter(|line| !is_boundary(line)).flatten().copied().collect();
+    let mut decoder = Decoder::default();
+    let mut has_hidden = false;
+    decoder.decode(Encoding::QuotedPrintable, &text, |bytes| {
+        has_hidden |= bytes.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| is_boundary(&line));
+    });
+    has_hidden
 }
 
 fn junk_of(encoding: Encoding) -> Trick {

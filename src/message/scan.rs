@@ -19,6 +19,7 @@ use crate::message::lines::End;
 use crate::message::lines::Line;
 use crate::message::lines::Lines;
 use crate::message::lines::before_line_end;
+use crate::message::lines::is_unseen;
 use crate::message::media;
 use crate::message::media::Media;
 use crate::message::parameters::Field;
@@ -189,8 +190,15 @@ impl<'a> Scan<'a> {
     }
 
     fn take_line(&mut self, line: Line<'a>) {
-        if let Some(delimiter) = self.boundaries.delimiter(line.text) {
+        let unseen = match self.state {
+            // There it may be a fold.
+            State::Header => 0,
+            _ => line.text.iter().take_while(|byte| is_unseen(**byte)).count(),
+        };
+        let shown = line.text.get(unseen..).unwrap_or_default();
+        if let Some(delimiter) = self.boundaries.delimiter(shown) {
             self.look_at_end(line.end);
+            self.trick_if(unseen > 0, Trick::DelimiterOdd);
             return self.take_delimiter(delimiter, line.start);
         }
         match self.state {
@@ -214,6 +222,8 @@ impl<'a> Scan<'a> {
                 self.header.line(line);
             }
             State::Gap => self.guess_boundary(line.text),
+            // Or the header begins here, for those who skip the empty line.
+            State::Start if split_field(line.text).is_some() || matches!(line.text, [b' ' | b'\t', ..]) => {}
             State::Start => self.state = State::Body,
             State::Body | State::Done => {}
         }

@@ -42,7 +42,7 @@ tricks! {
     BoundaryOdd => "boundary_odd", "A boundary is longer than allowed, or has characters that it may not have.";
     BoundaryReused => "boundary_reused", "Two multiparts have the same boundary, or one that begins with the other's.";
     ControlInHeader => "control_in_header", "Control characters in a header field.";
-    DelimiterOdd => "delimiter_odd", "A line begins as a boundary does, and goes on.";
+    DelimiterOdd => "delimiter_odd", "A line is a boundary but for what is behind it, or for blanks in front.";
     EncodedMultipart => "encoded_multipart", "A multipart, or a message within, is encoded as a whole.";
     EncodingConflict => "encoding_conflict", "A part may have one transfer encoding or another.";
     EncodingOdd => "encoding_odd", "A transfer encoding that is unknown, or is not written as it should be.";
@@ -53,6 +53,7 @@ tricks! {
     MultipartUnended => "multipart_unended", "A multipart within another has no end.";
     NameConflict => "name_conflict", "A file may be called one thing or another, with another ending.";
     NameHidden => "name_hidden", "A file name with characters that are not seen, or that turn around what is.";
+    NulInBody => "nul_in_body", "The body has a NUL, which some pass over, and at which a line ends for others.";
     NulInHeader => "nul_in_header", "A header has a NUL, at which it ends for some.";
     ParameterOdd => "parameter_odd", "A parameter of a part is written so that its value, or whether there is one, is not certain.";
     PartOutside => "part_outside", "A part stands before the first boundary, behind the last, or where its multipart is over.";

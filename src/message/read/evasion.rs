@@ -162,6 +162,18 @@ const STRUCTURES: &[(&str, &str)] = &[
         "encoding of the whole multipart",
         "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: {E}\n\n{T}--b\n{A}--b--\n",
     ),
+    (
+        "a boundary that is encoded with the whole multipart",
+        "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: quoted-printable\n\n{T}=2D-b\n{A}--b--\n",
+    ),
+    (
+        "a boundary behind an encoded line end of the whole multipart",
+        "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: quoted-printable\n\n{T}x=0D=0A--b\n{A}--b--\n",
+    ),
+    ("a NUL before a boundary", "Content-Type: multipart/mixed; boundary=b\n\n{T}\u{0}--b\n{A}--b--\n"),
+    ("blanks before the last boundary", "Content-Type: multipart/mixed; boundary=b\n\n{T} \t--b--\n{A}"),
+    ("a NUL in a boundary line", "Content-Type: multipart/mixed; boundary=b\n\n{T}-\u{0}-b\n{A}--b--\n"),
+    ("a blank before a boundary", "Content-Type: multipart/mixed; boundary=b\n\n{T} --b\n{A}--b--\n"),
     // Headers, and where they end.
     (
         "no empty line behind the header",
@@ -172,6 +184,10 @@ const STRUCTURES: &[(&str, &str)] = &[
         "Content-Type: multipart/mixed; boundary=b\n\n{T}--b\n{F} \nContent-Transfer-Encoding: {E}\n\n{D}\n--b--\n",
     ),
     ("an empty line before the header", "Content-Type: multipart/mixed; boundary=b\n\n{T}--b\n\n{A}--b--\n"),
+    (
+        "an empty line and other fields before the header",
+        "Content-Type: multipart/mixed; boundary=b\n\n{T}--b\n\nX-Y: z\n{A}--b--\n",
+    ),
     (
         "a line in the header that is no field",
         "Content-Type: multipart/mixed; boundary=b\n\n{T}--b\nno field\n{A}--b--\n",
