@@ -87,10 +87,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// An attachment while it is read. Readers may take any of its contents.
+type Now<'a> = (Names, Vec<&'a [u8]>);
+
 /// One stream; tells the messages that are attachments in it.
 fn read<'a>(stream: &'a [u8], found: &mut Found<'a>) -> Vec<&'a [u8]> {
     let mut inner = Vec::new();
-    let mut now: Option<(Names, &[u8])> = None;
+    let mut now: Option<Now<'_>> = None;
     let mut cursor = Cursor(stream);
     if cursor.take(4) != Some(SIGNATURE) || cursor.u16().is_none() {
         return inner;
@@ -100,12 +103,12 @@ fn read<'a>(stream: &'a [u8], found: &mut Found<'a>) -> Vec<&'a [u8]> {
             // attAttachRendData: the next attachment.
             0x9002 => {
                 finish(now.take(), found);
-                now = Some((Names::default(), b""));
+                now = Some(Now::default());
             }
             // attAttachTitle
             0x8010 => add_name(&mut now, &text_of(bytes)),
             // attAttachData
-            0x800f => now.get_or_insert_default().1 = bytes,
+            0x800f => now.get_or_insert_default().1.push(bytes),
             // attAttachment
             0x9005 => {
                 for (property, kind, value) in properties(bytes, found) {
@@ -119,8 +122,7 @@ fn read<'a>(stream: &'a [u8], found: &mut Found<'a>) -> Vec<&'a [u8]> {
                         0x3701 => {
                             let message = value.strip_prefix(MESSAGE_ID).filter(|bytes| begins(bytes));
                             inner.extend(message);
-                            let current = now.get_or_insert_default();
-                            current.1 = message.unwrap_or(value);
+                            now.get_or_insert_default().1.push(message.unwrap_or(value));
                         }
                         _ => {}
                     }
@@ -160,19 +162,24 @@ fn attribute<'a>(cursor: &mut Cursor<'a>) -> Option<(u16, &'a [u8])> {
     Some((id as u16, bytes))
 }
 
-fn finish<'a>(now: Option<(Names, &'a [u8])>, found: &mut Found<'a>) {
-    let Some((names, bytes)) = now else { return };
+fn finish<'a>(now: Option<Now<'a>>, found: &mut Found<'a>) {
+    let Some((names, mut contents)) = now else { return };
     if let Some(limit) = names.limit {
         found.limit.get_or_insert(limit);
     }
-    if found.attachments.len() >= MAX_ATTACHMENTS {
-        found.limit.get_or_insert("more attachments in a winmail.dat than are read");
-        return;
+    if contents.is_empty() {
+        contents.push(b"");
     }
-    found.attachments.push(Attachment { names: names.found, bytes });
+    for bytes in contents {
+        if found.attachments.len() >= MAX_ATTACHMENTS {
+            found.limit.get_or_insert("more attachments in a winmail.dat than are read");
+            return;
+        }
+        found.attachments.push(Attachment { names: names.found.clone(), bytes });
+    }
 }
 
-fn add_name(now: &mut Option<(Names, &[u8])>, name: &str) {
+fn add_name(now: &mut Option<Now<'_>>, name: &str) {
     now.get_or_insert_default().0.add(name.trim_end_matches('\0'));
 }
 
@@ -187,6 +194,7 @@ fn properties<'a>(bytes: &'a [u8], found: &mut Found<'a>) -> Vec<(u16, u16, &'a 
             break;
         }
         if property(&mut cursor, &mut values).is_none() {
+            found.limit.get_or_insert("properties in a winmail.dat that can't be read");
             break;
         }
     }
@@ -299,6 +307,27 @@ mod tests {
         for cut in 0..outer.len() {
             attachments(&outer[..cut]);
         }
+    }
+
+    #[test]
+    fn of_two_contents_both_are_told_and_what_can_t_be_read_is_said() {
+        let of = |properties: &[u8]| {
+            let attributes = [
+                attribute(2, 0x0006_9002, b""),
+                attribute(2, 0x0001_8010, b"a.txt\0"),
+                attribute(2, 0x0006_800f, b"MZ"),
+                attribute(2, 0x0006_9005, properties),
+            ];
+            stream(&attributes)
+        };
+        let harmless = of(&props(&[value(0x102, 0x3701, b"harmless")]));
+        let found = attachments(&harmless);
+        let contents: Vec<_> =
+            found.attachments.iter().map(|one| (one.names[0].as_str(), one.bytes)).collect();
+        assert_eq!(contents, [("a.txt", &b"MZ"[..]), ("a.txt", b"harmless")]);
+        assert_eq!(found.limit, None);
+        let unknown = of(&props(&[value(0x01, 0x3701, b""), value(0x1e, 0x3707, b"a.exe\0")]));
+        assert!(attachments(&unknown).limit.is_some());
     }
 
     #[test]
