@@ -34,6 +34,10 @@ use crate::message::parts::Parts;
 use crate::message::trick::Trick;
 use std::ops::Range;
 
+/// What is shorter has no file in it: as many gaps as lines would take more room than the
+/// message.
+const MIN_GAP_BYTES: usize = 12;
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
     /// Text of a part. It has no parts until a boundary comes.
@@ -298,7 +302,7 @@ impl<'a> Scan<'a> {
     }
 
     fn end_gap(&mut self, end: usize) {
-        if let Some(start) = self.gap_start.take().filter(|start| *start < end) {
+        if let Some(start) = self.gap_start.take().filter(|start| start + MIN_GAP_BYTES <= end) {
             self.gaps.push((self.level.multipart, start..end));
         }
     }
