@@ -41,8 +41,10 @@ impl Desk {
             message.finish(&Stop::default());
             return message;
         }
-        let (message, failed) =
-            self.readers.read(self.deadlines.message / 2, message, |message, stop| message.finish(stop)).await;
+        let (message, failed) = self
+            .readers
+            .read(self.deadlines.message / 2, message, |message, stop| message.finish(stop))
+            .await;
         failed.into_iter().for_each(|reason| self.metrics.fail_open(reason));
         message
     }

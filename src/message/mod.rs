@@ -23,6 +23,7 @@ mod read;
 mod received;
 mod scan;
 mod signed;
+mod smime;
 mod text;
 mod tnef;
 mod trick;

@@ -17,12 +17,14 @@ use crate::message::encoding::Encoding;
 use crate::message::encoding::MAX_BLOCKS;
 use crate::message::part::Part;
 use crate::message::part_header::PartHeader;
+use crate::message::part_header::split_field;
 use crate::message::parts::MAX_DEPTH;
 use crate::message::parts::Origin;
 use crate::message::parts::Parts;
 use crate::message::scan::Begin;
 use crate::message::scan::Leaf;
 use crate::message::scan::scan;
+use crate::message::smime;
 use crate::message::text::Text;
 use crate::message::tnef;
 use crate::message::trick::Trick;
@@ -36,6 +38,9 @@ const MAX_TEXT_RATIO: usize = 4;
 const FREE_TEXT_BYTES: usize = 1 << 20;
 /// Of a message within its kind alone is looked for: all that is in it are parts.
 const MAX_MESSAGE_BEGIN_BYTES: usize = 64 << 10;
+
+/// Of a text the beginning of which may be a header field.
+const MAX_FIELD_NAME_BYTES: usize = 80;
 
 /// Who looks at files: [`content::examine`].
 pub(super) type Examine<'a> = dyn FnMut(Given<'_>, content::Wants, &mut Budget, &mut Vec<File>) + 'a;
@@ -181,13 +186,17 @@ impl Reader<'_, '_> {
         // A message within is text by its parts.
         let is_text = leaf.media.is_text && !leaf.media.is_message;
         let is_shown = is_text && names.is_empty() && !is_attached;
-        let is_wanted = self.wants.looks_into_files() || is_tnef || is_text && self.wants.text;
+        let has_inner = is_tnef || smime::may_be(&leaf.media.types, &names);
+        // A file written into a text has a name of its own.
+        let is_wanted = self.wants.looks_into_files()
+            || has_inner
+            || is_text && (self.wants.text || first != Encoding::Identity);
         if !is_wanted {
             let size = encoding::decoded_len(first, content);
             self.parts.set_size(leaf.part, size);
             self.parts.tricks.add_if(!is_shown && encoding::has_junk(first, content), junk_of(first));
             self.files.add(leaf.part, File { names, size: size as u64, ..File::default() });
-            if first == Encoding::Identity {
+            if may_have_blocks(is_text, content) {
                 self.take_blocks(leaf.part, content);
             }
             return;
@@ -235,8 +244,29 @@ impl Reader<'_, '_> {
         }
         if is_tnef || tnef::begins(bytes) {
             self.take_tnef(leaf.part, at, bytes);
-        } else if leaf.media.is_text && !leaf.media.is_message {
+        } else if let Some((content, is_signed)) = smime::content(bytes) {
+            self.take_signed(leaf, at, names, content, is_signed);
+        } else if may_have_blocks(leaf.media.is_text && !leaf.media.is_message, bytes) {
             self.take_blocks(leaf.part, bytes);
+        }
+    }
+
+    /// A file, and if it looks so header and body as of a message within.
+    fn take_signed(&mut self, leaf: &Leaf, at: usize, names: &[String], content: Vec<u8>, is_signed: bool) {
+        if is_signed || leaf.level.depth > MAX_DEPTH {
+            self.parts.hit("more signatures within each other than are read");
+        }
+        let Some(left) = self.text_bytes_left.checked_sub(content.len()) else {
+            return self.parts.hit("more encoded messages within each other than are read");
+        };
+        self.text_bytes_left = left;
+        let within = u32::try_from(at).ok().filter(|_| at < self.files.list.len());
+        let mut inner = Names::default();
+        names.iter().for_each(|name| inner.add(smime::name_of_content(name)));
+        self.take_inner(leaf.part, &inner.found, &content, within);
+        let begin = content.get(..MAX_FIELD_NAME_BYTES).unwrap_or(&content);
+        if split_field(begin).is_some() && leaf.level.depth <= MAX_DEPTH {
+            self.texts.push_back((content, Begin::Within(leaf.level)));
         }
     }
 
@@ -293,6 +323,10 @@ impl Reader<'_, '_> {
         }
         let mut buffer = Vec::new();
         for block in &blocks {
+            if self.stop.is_wanted() {
+                self.parts.hit("no time was left to look into all parts");
+                break;
+            }
             let mut names = Names::default();
             names.add(&String::from_utf8_lossy(&block.name));
             if !block.decode(&mut buffer) {
@@ -341,6 +375,16 @@ impl Files {
             self.parts.push(part);
         }
     }
+}
+
+/// Whether files may be written into it: into a text anywhere, into anything else at its
+/// beginning.
+fn may_have_blocks(is_text: bool, bytes: &[u8]) -> bool {
+    let begin = bytes.trim_ascii_start();
+    is_text
+        || [&b"begin "[..], b"begin-base64 ", b"=ybegin ", b"(This file must be"]
+            .iter()
+            .any(|mark| begin.starts_with(mark))
 }
 
 /// Whether a line that may be a boundary is one only once this is decoded.

@@ -6,6 +6,7 @@
 use crate::content;
 use crate::content::Given;
 use crate::message::Message;
+use crate::message::Trick;
 use data_encoding::BASE64;
 use std::env;
 use std::fs;
@@ -228,6 +229,19 @@ const STRUCTURES: &[(&str, &str)] = &[
         "content that stands elsewhere",
         "Content-Type: message/external-body; access-type=URL; URL=\"http://x.test/a\"\n\nContent-Type: application/zip\n\n",
     ),
+    // In what is no text, and signed.
+    (
+        "uuencoded, and no text",
+        "Content-Type: application/octet-stream; name=a.uu\n\nbegin 644 a.zip\n{U}`\nend\n",
+    ),
+    (
+        "signed, the content in the signature",
+        "Content-Type: application/pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64\n\n{S}\n",
+    ),
+    (
+        "signed, and in it a mail with the file",
+        "Content-Type: application/pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64\n\n{SM}\n",
+    ),
     // Names.
     (
         "name in pieces, out of order",
@@ -325,9 +339,45 @@ fn mail(structure: &str, encoding: &str, data: &str) -> String {
         .replace("{F}", fields)
         .replace("{E}", encoding)
         .replace("{D}", data)
+        .replace("{U}", &uuencoded(PAYLOAD))
+        .replace(
+            "{SM}",
+            &BASE64.encode(&signed(&[&b"Content-Type: x/y; name=a.zip\n\n"[..], PAYLOAD].concat())),
+        )
+        .replace("{S}", &BASE64.encode(&signed(PAYLOAD)))
 }
 
-/// Whether the payload was handed over, and the words; a row of the page.
+fn uuencoded(bytes: &[u8]) -> String {
+    let digit = |bits: u32| char::from(b' ' + (bits & 0x3f) as u8);
+    let line = |bytes: &[u8]| {
+        let digits = bytes.chunks(3).flat_map(|three| {
+            let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(*three.get(at).unwrap_or(&0)));
+            [bits >> 18, bits >> 12, bits >> 6, bits].map(digit)
+        });
+        format!("{}{}\n", digit(bytes.len() as u32), digits.collect::<String>())
+    };
+    bytes.chunks(45).map(line).collect()
+}
+
+/// SignedData without a signer.
+fn signed(content: &[u8]) -> Vec<u8> {
+    let tagged =
+        |tag: u8, content: &[u8]| [&[tag, 0x82][..], &(content.len() as u16).to_be_bytes(), content].concat();
+    let data = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x01";
+    let inner = tagged(0x30, &[&data[..], &tagged(0xa0, &tagged(0x04, content))].concat());
+    let whole = tagged(0x30, &[&b"\x02\x01\x01\x31\x00"[..], &inner, b"\x31\x00"].concat());
+    tagged(0x30, &[&b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02"[..], &tagged(0xa0, &whole)].concat())
+}
+
+/// Whether a shipped rule holds what has it.
+pub(super) fn is_held(trick: Trick) -> bool {
+    const RULES: &str = include_str!("../../../policy.d/70-content.yaml");
+    let words = RULES.lines().find_map(|line| line.trim().strip_prefix("ambiguous_mime: [")).unwrap();
+    words.trim_end_matches(']').split(", ").any(|word| word == trick.word())
+}
+
+/// Whether the payload was handed over, whether a shipped rule holds the message, and a
+/// row of the page.
 fn answer(technique: &str, mail: &str) -> (bool, bool, String) {
     let mut is_found = false;
     let message = Message::from_eml_with(mail.as_bytes(), &mut |given: Given<'_>, wants, budget, files| {
@@ -337,7 +387,10 @@ fn answer(technique: &str, mail: &str) -> (bool, bool, String) {
     let words: Vec<_> = message.tricks().iter().map(|trick| format!("`{}`", trick.word())).collect();
     let found = if is_found { "yes" } else { "no" };
     let row = format!("| {technique} | {found} | {} |\n", words.join(", "));
-    (is_found, !words.is_empty(), row)
+    let is_held = message.tricks().iter().any(|trick| is_held(*trick));
+    // The IETF announces its drafts so.
+    let is_said = message.tricks().contains(&Trick::ExternalBody);
+    (is_found, is_held || is_said, row)
 }
 
 #[test]
@@ -409,5 +462,5 @@ A mail that is read in one way only is not flagged: of 2,500 mails of the SpamAs
 for a control character in a header field. Of the 548 mails of mime-is-broken that hide an archive's content or its name, 525 show it,
 all others are flagged.
 
-The techniques are those of *Inbox Invasion* (CCS 2024) and of mime-is-broken.
+The techniques are those of *Inbox Invasion* (CCS 2024), of mime-is-broken, and some of our own.
 ";
