@@ -22,6 +22,12 @@ const LITTLE_WINDOW_BYTES: u32 = 8 << 20;
 /// [`MAX_WINDOW_BYTES`] as memory in KiB, with what the decoder has beside it.
 const MAX_LZMA_KILOBYTES: u32 = (MAX_WINDOW_BYTES >> 10) + 1_024;
 
+/// Files of one kind that stand in each other's wake, as gzip and its kin take them for
+/// one: each costs time, even if nothing is in it. (`bgzip` begins one every 64 KiB.)
+const MAX_PIECES: usize = 10_000;
+/// The same where the decoder goes on by itself, in what it asks of its input.
+const MAX_READS: usize = 200_000;
+
 /// Makes bytes, with so many in memory that it looks back at.
 pub(super) struct Decoder<'a> {
     pub source: Box<dyn Read + 'a>,
@@ -54,17 +60,17 @@ impl Codec {
     /// What it is if it wants more memory than it gets, or does not even begin right.
     pub(super) fn open(self, bytes: &[u8]) -> Result<Decoder<'_>, Kind> {
         match self {
-            Self::Bzip2 => Ok(Decoder::new(bzip2::bufread::MultiBzDecoder::new(bytes), 0)),
+            Self::Bzip2 => Ok(Decoder::new(Pieces::of(bytes, Bzip2::new, Bzip2::into_inner, b"BZh"), 0)),
             Self::Compress => super::compress::Decoder::new(bytes)
                 .map(|decoder| Decoder::new(decoder, 0))
                 .ok_or(Kind::Damaged),
             Self::Deflate => Ok(Decoder::new(flate2::bufread::DeflateDecoder::new(bytes), 0)),
-            Self::Gzip => Ok(Decoder::new(flate2::bufread::MultiGzDecoder::new(bytes), 0)),
+            Self::Gzip => Ok(Decoder::new(Pieces::of(bytes, Gzip::new, Gzip::into_inner, b"\x1F\x8B"), 0)),
             Self::Lzip => {
                 // A power of two less some sixteenths.
                 let bits = byte(bytes, 5).ok_or(Kind::Damaged)? & 31;
                 let window = possible(1_u32.checked_shl(bits.into()).unwrap_or(u32::MAX))?;
-                Ok(Decoder::new(lzma_rust2::LzipReader::new(bytes), window))
+                Ok(Decoder::new(lzma_rust2::LzipReader::new(Paced::of(bytes)), window))
             }
             Self::Lzma => {
                 let window = possible(u32(bytes, 1).ok_or(Kind::Damaged)?)?;
@@ -75,9 +81,10 @@ impl Codec {
             Self::Xz => {
                 let window = possible(xz_window(bytes).unwrap_or(0))?;
                 let kilobytes = (window.max(LITTLE_WINDOW_BYTES) >> 10) + 1_024;
-                Ok(Decoder::new(lzma_rust2::XzReader::new_mem_limit(bytes, true, kilobytes), window))
+                let reader = lzma_rust2::XzReader::new_mem_limit(Paced::of(bytes), true, kilobytes);
+                Ok(Decoder::new(reader, window))
             }
-            Self::Zstd => Ok(Decoder::new(Zstd { rest: bytes, frame: None }, 0)),
+            Self::Zstd => Ok(Decoder::new(Zstd { rest: bytes, frame: None, left: MAX_PIECES }, 0)),
         }
     }
 }
@@ -128,10 +135,72 @@ fn lzma_in_zip(bytes: &[u8]) -> Result<Decoder<'_>, Kind> {
     Ok(Decoder::new(reader.map_err(|_| Kind::Damaged)?, window))
 }
 
+type Bzip2<'a> = bzip2::bufread::BzDecoder<&'a [u8]>;
+type Gzip<'a> = flate2::bufread::GzDecoder<&'a [u8]>;
+
+/// One after another.
+struct Pieces<'a, D> {
+    piece: Option<D>,
+    begin: fn(&'a [u8]) -> D,
+    end: fn(D) -> &'a [u8],
+    signature: &'static [u8],
+    left: usize,
+}
+
+impl<'a, D> Pieces<'a, D> {
+    fn of(
+        bytes: &'a [u8],
+        begin: fn(&'a [u8]) -> D,
+        end: fn(D) -> &'a [u8],
+        signature: &'static [u8],
+    ) -> Self {
+        Self { piece: Some(begin(bytes)), begin, end, signature, left: MAX_PIECES }
+    }
+}
+
+impl<D: Read> Read for Pieces<'_, D> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let Some(piece) = &mut self.piece else { return Ok(0) };
+            let read = piece.read(to)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            let rest = self.piece.take().map(self.end).unwrap_or_default();
+            // Something else behind it is not read by anyone.
+            if !rest.starts_with(self.signature) {
+                return Ok(0);
+            }
+            self.left = self.left.checked_sub(1).ok_or(std::io::ErrorKind::QuotaExceeded)?;
+            self.piece = Some((self.begin)(rest));
+        }
+    }
+}
+
+/// Input that is asked for so often and no more.
+struct Paced<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Paced<'a> {
+    fn of(rest: &'a [u8]) -> Self {
+        Self { rest, left: MAX_READS }
+    }
+}
+
+impl Read for Paced<'_> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        self.left = self.left.checked_sub(1).ok_or(std::io::ErrorKind::QuotaExceeded)?;
+        self.rest.read(to)
+    }
+}
+
 /// Frames one after another, some of them to be skipped (RFC 8878, 3.1).
 struct Zstd<'a> {
     rest: &'a [u8],
     frame: Option<StreamingDecoder<&'a [u8], FrameDecoder>>,
+    left: usize,
 }
 
 impl Read for Zstd<'_> {
@@ -149,6 +218,7 @@ impl Read for Zstd<'_> {
             if self.rest.is_empty() {
                 return Ok(0);
             }
+            self.left = self.left.checked_sub(1).ok_or(std::io::ErrorKind::QuotaExceeded)?;
             match StreamingDecoder::new_with_max_window_size(self.rest, MAX_ZSTD_WINDOW_BYTES) {
                 Ok(frame) => self.frame = Some(frame),
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {

@@ -202,6 +202,26 @@ fn files_beyond_the_cap_are_told() {
     assert_eq!(budget.limit(), Some("more files than are listed"));
 }
 
+#[test]
+fn many_pieces_with_little_in_them_are_told() {
+    for (name, piece) in [
+        ("gz", gzipped(b"")),
+        ("gz of a byte", gzipped(b"x")),
+        ("bz2", b"BZh9\x17\x72\x45\x38\x50\x90\0\0\0\0".to_vec()),
+        ("xz", b"\xFD7zXZ\0\0\x04\xE6\xD6\xB4F\0\0\0\0\x1C\xDFD!\x1F\xB6\xF3}\x01\0\0\0\0\x04YZ".to_vec()),
+        ("zst", b"\x28\xB5\x2F\xFD\x24\0\x01\0\0\x99\xE9\xD8\x51".to_vec()),
+    ] {
+        let (files, _) = look_at(&piece.repeat(3), "a");
+        assert!(files[0].kinds.has(Kind::Archive) && !files[0].kinds.has(Kind::Damaged), "{name}");
+        let (files, budget) = look_at(&piece.repeat(100_000), "a");
+        assert!(files[0].kinds.has(Kind::Limits), "{name}: {:?}", files[0].kinds);
+        assert!(budget.limit().is_some(), "{name}");
+    }
+    // What stands behind the last is nobody's.
+    let (files, _) = look_at(&[gzipped(b"text"), vec![0; 100]].concat(), "a.gz");
+    assert!(!files[0].kinds.has(Kind::Damaged) && files[1].size == 4);
+}
+
 /// What the page for operators says.
 #[test]
 fn the_documents_have_the_caps() {

@@ -14,6 +14,9 @@ use crate::content::budget::MAX_RATIO;
 
 /// Looked at for each: how much is left, and whether anyone still waits.
 const CHUNK_BYTES: usize = 64 << 10;
+/// What a step of a decoder is charged as at least: one that makes a few bytes at a
+/// time takes long for them.
+const LEAST_BYTES: u64 = 4 << 10;
 /// Where a buffer no longer doubles: it takes all that it may become, of which the
 /// system gives only what is written to.
 const DOUBLED_BYTES: usize = 4 << 20;
@@ -87,13 +90,17 @@ fn fill(bytes: &mut Vec<u8>, source: &mut dyn Read, allowance: &mut Allowance, b
                 budget.hit("a compression that wants more memory than it gets");
                 return End::Limit;
             }
+            Err(error) if error.kind() == std::io::ErrorKind::QuotaExceeded => {
+                budget.hit("more pieces of a compressed file than are read");
+                return End::Limit;
+            }
             Err(_) => return End::Damaged,
         };
         if bytes.len() as u64 + read as u64 > MAX_FILE_BYTES {
             budget.hit("a longer file in an archive than is looked at");
             return End::Limit;
         }
-        if !allowance.take(read as u64, budget) || !budget.hold(read as u64) {
+        if !allowance.take((read as u64).max(LEAST_BYTES), budget) || !budget.hold(read as u64) {
             // What follows in the archive is listed, and no chunk of it made to be thrown away.
             allowance.0 = 0;
             return End::Limit;
