@@ -73,19 +73,15 @@ const PROGRAMS: &[&str] = &[
     "gadget",
     "hta",
     "inf",
-    "ins",
     "iqy",
-    "isp",
     "jar",
     "jnlp",
-    "job",
     "js",
     "jse",
     "library-ms",
     "lnk",
     "mde",
     "msc",
-    "msh",
     "msi",
     "msix",
     "msixbundle",
@@ -173,13 +169,16 @@ pub fn disguises(name: &str) -> Vec<Disguise> {
     let trimmed = without_end(file);
     let own = ending(trimmed);
     let decoded = percent_decoded(name);
-    // What of the name is meant to be read.
+    // What of the name is meant to be read. People type `資料。pdf` and copy `a.pdf\u{200B}`
+    // from pages, so only a program is hidden so.
     let cleaned = |keep: fn(char) -> Option<char>| -> String { file.chars().filter_map(keep).collect() };
     let has_become = |other: &str| {
         let other = ending(without_end(other));
-        other != own && other.is_some_and(is_known)
+        other != own && other.is_some_and(is_program)
     };
-    let is_program = readings.iter().any(|reading| ending(reading).is_some_and(is_program));
+    // `www.example.com.` ends a sentence.
+    let is_run = |ending: &str| is_program(ending) && !ending.eq_ignore_ascii_case("com");
+    let is_program = readings.iter().any(|reading| ending(reading).is_some_and(is_run));
 
     add(Disguise::Clsid, own.is_some_and(is_clsid));
     add(Disguise::DoubleExtension, readings.iter().any(|reading| is_double(reading)));
@@ -190,8 +189,10 @@ pub fn disguises(name: &str) -> Vec<Disguise> {
     }
     add(Disguise::Padded, is_padded(file, is_program));
     add(Disguise::Path, is_path(name));
-    // A mark of the direction (U+200E, U+200F) turns nothing, and Hebrew names have them.
-    add(Disguise::RightToLeft, name.contains(['\u{202B}', '\u{202D}', '\u{202E}', '\u{2067}']));
+    // Hebrew and Arabic names have marks of the direction and embeddings, and telephone numbers
+    // are copied with one; only the override turns letters round.
+    let is_embedded = name.contains(['\u{202B}', '\u{202D}', '\u{2067}']);
+    add(Disguise::RightToLeft, name.contains('\u{202E}') || is_program && is_embedded);
     let folded = name.to_ascii_lowercase();
     add(Disguise::Stream, [":$data", "::$", ":$index_"].iter().any(|mark| folded.contains(mark)));
     found
@@ -210,10 +211,6 @@ fn is_document(ending: &str) -> bool {
     DOCUMENTS.binary_search(&ending.to_ascii_lowercase().as_str()).is_ok()
 }
 
-fn is_known(ending: &str) -> bool {
-    is_program(ending) || is_document(ending)
-}
-
 /// Has one reading, whatever the system.
 fn is_plain(name: &str) -> bool {
     let is_odd = |b: u8| {
@@ -225,6 +222,10 @@ fn is_plain(name: &str) -> bool {
 /// A program behind the ending of a document, whatever stands between.
 fn is_double(name: &str) -> bool {
     let Some((before, last)) = name.rsplit_once('.') else { return false };
+    // A page's address as a name; what is a program all the same shows it by its content.
+    if before.get(..4).is_some_and(|www| www.eq_ignore_ascii_case("www.")) {
+        return false;
+    }
     let is_between = |c: char| is_blank(c) || matches!(c, '_' | '-' | '.' | '(' | ')');
     // `invoice.pdf (1).exe`: what a browser adds does not count either.
     let before =
@@ -243,7 +244,12 @@ fn is_padded(file: &str, is_program: bool) -> bool {
         longest
     };
     let trimmed = without_end(file);
-    longest(is_blank) >= MANY_BLANKS
+    // Blanks before the only ending there is, or without a document before them, hide nothing.
+    let is_pushed = || {
+        let before = trimmed.rsplit_once('.').map_or(trimmed, |(before, _)| before);
+        ending(before).and_then(|it| it.split(is_blank).next()).is_some_and(is_document)
+    };
+    longest(is_blank) >= MANY_BLANKS && is_pushed()
         || is_program
             && (longest(is_blank) >= FEW_BLANKS
                 || longest(|c| c == '_') >= MANY_BLANKS
@@ -436,7 +442,10 @@ mod tests {
             ("Book.pdf\u{2800}\u{2800}\u{2800}.hta", "double_extension padded"),
             ("setup _________________.exe", "padded"),
             ("Scan   2.pdf", ""),
-            ("Scan                    .pdf", "padded"),
+            ("Scan                    .pdf", ""),
+            ("Minutes of the meeting,                    2026.pdf", ""),
+            ("photo.jpg                    .html", "padded"),
+            ("photo.jpg                    all.html", "padded"),
             ("setup.exe. ", "padded"),
             ("Offer Acme Inc.", ""),
             ("photo\u{202E}gpj.exe", "right_to_left"),
@@ -454,6 +463,19 @@ mod tests {
             ("第１．資料.pdf", ""),
             ("отчет.pdf", ""),
             ("a.e\u{AD}xe", "hidden_characters"),
+            ("a.p\u{AD}df", ""),
+            ("minutes.pdf\u{200B}", ""),
+            ("\u{202B}מסמך\u{202C}.docx", ""),
+            ("\u{2067}תיק\u{2069}.pdf", ""),
+            ("\u{202D}+49 30 1234\u{202C}.vcf", ""),
+            ("\u{202B}pdf.\u{200F}exe", "hidden_characters right_to_left"),
+            ("資料．ｐｄｆ", ""),
+            ("報告。pdf", ""),
+            ("a。exe", "look_alike"),
+            ("report%2Epdf", ""),
+            ("www.one.com", ""),
+            ("See you on www.example.com.", ""),
+            ("mesh   2.msh", ""),
             ("\u{FEFF}a.pdf", ""),
             ("👩\u{200D}💻 party.jpg", ""),
             ("../a.txt", "path"),
