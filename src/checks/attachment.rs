@@ -17,8 +17,8 @@
 //! - `kind`: what it is, by its content; any of [these words](kinds.md).
 //! - `type`: patterns for the media type that its part is declared as:
 //!   `message/partial`, `image/*`.
-//! - `inside`: where it is: in an `archive`, a `document`, an attached `message`, or
-//!   `nothing`: a part of the message itself. If not said, anywhere, but names of what
+//! - `inside`: where it is: in an `archive`, a `document`, an attached `message` (one of
+//!   Outlook's and its `winmail.dat` too), or `nothing`: a part of the message itself. If not said, anywhere, but names of what
 //!   is packed in a document are not asked.
 //! - `disguise`: how its name hides what it is; `any` or some of
 //!   the words below.
@@ -530,9 +530,9 @@ impl<'m> Contents<'m> {
 
     fn is_at(&self, it: &Candidate<'m>, place: &str) -> bool {
         match place {
-            "archive" => self.is_within(it, |outer| !is_document(outer)),
+            "archive" => self.is_within(it, |outer| !is_document(outer) && !is_message(outer)),
             "document" => self.is_within(it, is_document),
-            "message" => self.is_in_message(it.part),
+            "message" => self.is_in_message(it.part) || self.is_within(it, is_message),
             _ => it.file.is_none_or(|file| file.within.is_none()) && !self.is_in_message(it.part),
         }
     }
@@ -606,6 +606,11 @@ fn is_document(file: &File) -> bool {
         name.get(name.len().saturating_sub(4)..).is_some_and(|it| it.eq_ignore_ascii_case(".zip"))
     };
     file.kinds.has(Kind::Document) && !file.names.iter().any(is_zip)
+}
+
+/// Outlook's own, such as `winmail.dat`: what is in it is shown as attached, not packed.
+fn is_message(file: &File) -> bool {
+    file.kinds.has(Kind::Message) && !file.kinds.has(Kind::Archive)
 }
 
 fn table() -> String {
@@ -708,6 +713,8 @@ mod tests {
             file("", &[Kind::Image], Some(0)),
             file("a.docx", &[Kind::Document], None),
             file("word/run.vbs", &[Kind::Script], Some(4)),
+            file("winmail.dat", &[Kind::Message], None),
+            file("offer.hta", &[Kind::Html], Some(6)),
         ]
     }
 
@@ -724,6 +731,8 @@ mod tests {
             ("attachment: {kind: script, inside: archive}", NoMatch),
             ("attachment: {kind: archive, inside: nothing}", Match),
             ("attachment: {kind: archive, inside: message}", NoMatch),
+            ("attachment: {name: .hta, inside: message}", Match),
+            ("attachment: {name: .hta, inside: [archive, document, nothing]}", NoMatch),
             ("attachment: .exe", Match),
             ("attachment: {name: .exe, inside: nothing}", NoMatch),
             ("attachment: .vbs", NoMatch),
@@ -759,8 +768,8 @@ mod tests {
                 "attachment: {kind: [encrypted_archive, script]}",
                 "file=inner.7z in outer.zip, kind=encrypted_archive",
             ),
-            // Two readings of one part, and four files in them.
-            ("attachment: {size: {over: 10}, count: 5}", "file=outer.zip, file_count=5, file_size=1000"),
+            // Three readings of one part, and five files in them.
+            ("attachment: {size: {over: 10}, count: 6}", "file=outer.zip, file_count=6, file_size=1000"),
             ("attachment: {name: '/(?<stem>[a-z]+).docx/'}", "file=a.docx, 1=a, stem=a"),
         ] {
             assert_eq!(bound(yaml, MAIL, files()), expected, "{yaml}");
