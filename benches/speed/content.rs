@@ -26,8 +26,10 @@ const SPLIT: Target = Target::AtLeast(2.0);
 const LINEAR: Target = Target::AtMost(1.5);
 
 const NAMES: Wants = Wants { parts: true, ..Wants::NOTHING };
-const KINDS: Wants = Wants { content: content::Wants { kinds: true, inside: false, hashes: false }, ..NAMES };
-const INSIDE: Wants = Wants { content: content::Wants { kinds: true, inside: true, hashes: false }, ..NAMES };
+const KINDS: Wants =
+    Wants { content: content::Wants { kinds: true, inside: false, hashes: false, names: false }, ..NAMES };
+const INSIDE: Wants =
+    Wants { content: content::Wants { kinds: true, inside: true, hashes: false, names: false }, ..NAMES };
 /// As the shipped rules want it.
 const SHIPPED: Wants = Wants { whole: true, ..INSIDE };
 

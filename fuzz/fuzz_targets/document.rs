@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     let (name, rest) = bytes.split_at(end);
     let names = [String::from_utf8_lossy(name).into_owned()];
     let given = Given { bytes: rest.strip_prefix(b"\n").unwrap_or(rest), names: &names, media_type: None };
-    let wants = Wants { kinds: true, inside: true, hashes: false };
+    let wants = Wants { kinds: true, inside: true, hashes: false, names: false };
     let mut budget = Budget::new(Stop::default());
     let mut files = Vec::new();
     examine(given, wants, &mut budget, &mut files);

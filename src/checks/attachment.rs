@@ -53,8 +53,8 @@ use crate::content::File;
 use crate::content::Kind;
 use crate::content::Kinds;
 use crate::content::MAX_DEPTH;
-use crate::content::disguises;
-use crate::content::readings;
+use crate::content::Name;
+use crate::content::Reading;
 use crate::facts::Fact;
 use crate::facts::Facts;
 use crate::lists::Hit;
@@ -255,11 +255,9 @@ impl Attachment {
         let fitting = contents
             .candidates(wanted.asks_parts())
             .filter(|it| wanted.fits(it, &contents, cx.facts).is_some());
-        fitting.flat_map(|candidate| candidate.names).find_map(|name| {
-            readings(name).iter().find_map(|reading| {
-                let query = Query { text: reading, folded: &reading.to_ascii_lowercase(), ip: None };
-                wanted.names().find_map(|test| test.hit(to, &query))
-            })
+        fitting.flat_map(|candidate| candidate.readings()).find_map(|reading| {
+            let query = query_of(reading);
+            wanted.names().find_map(|test| test.hit(to, &query))
         })
     }
 
@@ -323,6 +321,7 @@ impl Wanted {
             kinds: self.size.is_some() || !self.kinds.is_empty() || !self.places.is_empty(),
             inside: is_deep && (of_each || !self.kinds.is_empty() || !self.places.is_empty()),
             hashes: self.hash.is_some(),
+            names: names || !self.disguises.is_empty(),
         };
         Wants { parts: true, content: content.join(content::Wants::of_kinds(self.kinds)), ..Wants::NOTHING }
     }
@@ -402,35 +401,37 @@ impl Wanted {
         if self.asks_names() && self.places.is_empty() && contents.is_within(it, is_document) {
             return None;
         }
-        let texts = [(&self.media_type, Some(media_type(it.part).to_owned())), (&self.hash, it.hash())];
-        let text_fits = |(test, text): &(&Option<TextTest>, Option<String>)| {
-            test.as_ref().is_none_or(|test| {
-                let folded = text.as_ref().map(|text| text.to_ascii_lowercase()).unwrap_or_default();
-                test.matches(text.as_deref().map(|text| query(text, &folded)).as_ref(), facts)
-            })
-        };
-        if !texts.iter().all(text_fits) {
-            return None;
+        if let Some(test) = &self.media_type {
+            let text = media_type(it.part);
+            if !test.matches(Some(&query(text, text)), facts) {
+                return None;
+            }
+        }
+        if let Some(test) = &self.hash {
+            let hash = it.hash();
+            if !test.matches(hash.as_deref().map(|hash| query(hash, hash)).as_ref(), facts) {
+                return None;
+            }
         }
         let mut name = None;
         for test in self.names() {
             let fitting = match test {
                 TextTest::Absent => it.names.is_empty().then_some(None),
                 TextTest::Present => it.names.first().map(|name| Some(name.as_str())),
-                TextTest::AnyOf(_) => name_that_fits(test, it.names, facts).map(Some),
+                TextTest::AnyOf(_) => it.name_that_fits(test, facts).map(Some),
             };
             name = name.or(fitting?);
         }
         if !self.disguises.is_empty() {
-            let disguised = it.names.iter().find(|name| self.first_disguise(name).is_some())?;
+            let (disguised, _) = it.told().find(|(_, told)| self.first_disguise(told).is_some())?;
             name = name.or(Some(disguised));
         }
         Some(Found { candidate: *it, name: name.or(it.names.first().map(String::as_str)) })
     }
 
     /// The first of those asked for.
-    fn first_disguise(&self, name: &str) -> Option<Disguise> {
-        disguises(name).into_iter().find(|disguise| self.disguises.contains(disguise))
+    fn first_disguise(&self, name: &Name) -> Option<Disguise> {
+        name.disguises.iter().copied().find(|disguise| self.disguises.contains(disguise))
     }
 
     fn first_kind(&self, found: Found<'_>) -> Option<Kind> {
@@ -441,7 +442,7 @@ impl Wanted {
     }
 
     fn disguise_of(&self, found: Found<'_>) -> Option<Disguise> {
-        found.candidate.names.iter().find_map(|name| self.first_disguise(name))
+        found.candidate.told().find_map(|(_, told)| self.first_disguise(told))
     }
 
     fn because(&self, contents: &Contents<'_>, found: Found<'_>) -> String {
@@ -473,16 +474,9 @@ impl Wanted {
             bindings.push(("file_size".to_owned(), file.size.to_string()));
         }
         for test in self.names() {
-            for name in found.candidate.names {
-                let readings = readings(name);
-                let fitting = readings.iter().find_map(|reading| {
-                    let folded = reading.to_ascii_lowercase();
-                    bound(test, &query(reading, &folded), facts)
-                });
-                if let Some(values) = fitting {
-                    add_new(bindings, values);
-                    break;
-                }
+            let mut readings = found.candidate.readings();
+            if let Some(values) = readings.find_map(|reading| bound(test, &query_of(reading), facts)) {
+                add_new(bindings, values);
             }
         }
         let texts = [
@@ -498,7 +492,22 @@ impl Wanted {
     }
 }
 
-impl Candidate<'_> {
+impl<'m> Candidate<'m> {
+    /// Each name with what it tells.
+    fn told(self) -> impl Iterator<Item = (&'m str, &'m Name)> {
+        let told = self.file.map_or(&self.part.told, |file| &file.told);
+        self.names.iter().map(String::as_str).zip(told.of(self.names))
+    }
+
+    fn readings(self) -> impl Iterator<Item = &'m Reading> {
+        self.told().flat_map(|(_, told)| &told.readings)
+    }
+
+    fn name_that_fits(self, test: &TextTest, facts: &Facts) -> Option<&'m str> {
+        let fits = |reading| test.matches(Some(&query_of(reading)), facts);
+        self.told().find(|(_, told)| told.readings.iter().any(fits)).map(|(name, _)| name)
+    }
+
     fn hash(&self) -> Option<String> {
         self.file?.sha256.map(|hash| HEXLOWER.encode(&hash))
     }
@@ -573,9 +582,8 @@ fn query<'a>(text: &'a str, folded: &'a str) -> Query<'a> {
     Query { text, folded, ip: None }
 }
 
-fn name_that_fits<'n>(test: &TextTest, names: &'n [String], facts: &Facts) -> Option<&'n str> {
-    let fits = |reading: &str| test.matches(Some(&query(reading, &reading.to_ascii_lowercase())), facts);
-    names.iter().find(|name| readings(name).iter().any(|reading| fits(reading))).map(String::as_str)
+fn query_of(reading: &Reading) -> Query<'_> {
+    query(&reading.text, reading.folded())
 }
 
 /// What a test gives to texts, if it fits.
@@ -786,9 +794,9 @@ mod tests {
             ("attachment: present", ""),
             ("attachment: {count: {over: 5}}", ""),
             ("attachment: {type: message/partial}", ""),
-            ("attachment: .exe", "inside"),
-            ("attachment: {name: .exe, inside: nothing}", "kinds"),
-            ("attachment: {disguise: any}", "inside"),
+            ("attachment: .exe", "inside names"),
+            ("attachment: {name: .exe, inside: nothing}", "kinds names"),
+            ("attachment: {disguise: any}", "inside names"),
             ("attachment: {kind: image, inside: nothing}", "kinds"),
             ("attachment: {kind: macros, inside: nothing}", "kinds inside"),
             ("attachment: {kind: image}", "kinds inside"),
@@ -796,7 +804,12 @@ mod tests {
             ("attachment: {size: 1}", "kinds inside"),
         ] {
             let content = load(yaml).0.unwrap().needs().message.content;
-            let wanted = [("kinds", content.kinds), ("inside", content.inside), ("hashes", content.hashes)];
+            let wanted = [
+                ("kinds", content.kinds),
+                ("inside", content.inside),
+                ("hashes", content.hashes),
+                ("names", content.names),
+            ];
             let found: Vec<_> = wanted.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect();
             assert_eq!(found.join(" "), expected, "{yaml}");
         }

@@ -24,8 +24,9 @@ pub(super) const MAX_FILE_BYTES: u64 = 64 << 20;
 /// Bytes of all files that are unpacked at one time, each in the one before.
 pub(super) const MAX_HELD_BYTES: u64 = 96 << 20;
 
-/// Bytes of the names of all files in archives.
-const MAX_NAMES_BYTES: usize = 8 << 20;
+/// Bytes of the names of all files in archives: 200 for each of [`MAX_FILES`]. What they tell
+/// may take ten times as many.
+const MAX_NAMES_BYTES: usize = 2 << 20;
 
 /// Told by whoever waits that nobody does any more.
 #[derive(Clone, Debug, Default)]

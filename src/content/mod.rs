@@ -22,8 +22,9 @@ pub use kind::Kind;
 pub use kind::Kinds;
 pub use kind::reference;
 pub use name::Disguise;
-pub use name::disguises;
-pub use name::readings;
+pub use name::Name;
+pub use name::Reading;
+pub use name::Told;
 pub use names::Names;
 
 /// What a file is known to be without opening it.
@@ -58,13 +59,15 @@ pub struct Wants {
     pub inside: bool,
     /// Their SHA-256.
     pub hashes: bool,
+    /// What their names tell.
+    pub names: bool,
 }
 
 impl Wants {
     /// For whoever asks whether a file is any of these: some show at its beginning.
     pub fn of_kinds(kinds: Kinds) -> Self {
         let is_hidden = |kind: Kind| !SHOWN_FIRST.contains(&kind);
-        Self { kinds: !kinds.is_empty(), inside: kinds.iter().any(is_hidden), hashes: false }
+        Self { kinds: !kinds.is_empty(), inside: kinds.iter().any(is_hidden), ..Self::default() }
     }
 
     #[must_use]
@@ -73,6 +76,7 @@ impl Wants {
             kinds: self.kinds || other.kinds,
             inside: self.inside || other.inside,
             hashes: self.hashes || other.hashes,
+            names: self.names || other.names,
         }
     }
 }
@@ -82,6 +86,8 @@ impl Wants {
 pub struct File {
     /// Every name that a program may take it for; cleaned as those of parts.
     pub names: Vec<String>,
+    /// What these tell.
+    pub told: Told,
     pub kinds: Kinds,
     /// Bytes; of one that was not unpacked as its archive has it.
     pub size: u64,

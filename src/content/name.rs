@@ -6,6 +6,7 @@
 
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::sync::OnceLock;
 
 macro_rules! disguises {
     ($($disguise:ident => $word:literal, $doc:literal;)+) => {
@@ -130,10 +131,57 @@ const DOCUMENTS: &[&str] = &[
 const MANY_BLANKS: usize = 16;
 const FEW_BLANKS: usize = 3;
 
+/// What the names of one file tell, found out once, for many rules ask for it. A file that
+/// is known to have other names needs another.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Told(OnceLock<Box<[Name]>>);
+
+/// What one name tells.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Name {
+    pub readings: Box<[Reading]>,
+    pub disguises: Box<[Disguise]>,
+}
+
+/// One of the names that systems make of a name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reading {
+    pub text: Box<str>,
+    /// None: it is the text.
+    folded: Option<Box<str>>,
+}
+
+impl Told {
+    /// Of each of `names`, which are the same whenever it is asked.
+    pub fn of(&self, names: &[String]) -> &[Name] {
+        self.0.get_or_init(|| names.iter().map(|name| Name::read(name)).collect())
+    }
+}
+
+impl Name {
+    fn read(name: &str) -> Self {
+        let readings = readings(name);
+        let disguises = disguises(name, &readings).into();
+        Self { readings: readings.iter().map(|reading| Reading::new(reading)).collect(), disguises }
+    }
+}
+
+impl Reading {
+    fn new(text: &str) -> Self {
+        let folded = text.bytes().any(|b| b.is_ascii_uppercase()).then(|| text.to_ascii_lowercase().into());
+        Self { text: text.into(), folded }
+    }
+
+    /// In ASCII lower case.
+    pub fn folded(&self) -> &str {
+        self.folded.as_deref().unwrap_or(&self.text)
+    }
+}
+
 /// The name, and the others under which some system stores or runs the file: without its
 /// folder, without what is not shown, with what looks alike as what it looks like, without
 /// a stream, percent-decoded. No two the same.
-pub fn readings(name: &str) -> SmallVec<[Cow<'_, str>; 2]> {
+fn readings(name: &str) -> SmallVec<[Cow<'_, str>; 2]> {
     let mut all = SmallVec::new();
     all.push(Cow::Borrowed(name));
     if is_plain(name) {
@@ -157,7 +205,7 @@ pub fn readings(name: &str) -> SmallVec<[Cow<'_, str>; 2]> {
 }
 
 /// How the name hides what the file is; nothing, as most do.
-pub fn disguises(name: &str) -> Vec<Disguise> {
+fn disguises(name: &str, readings: &[Cow<'_, str>]) -> Vec<Disguise> {
     let mut found = Vec::new();
     let mut add = |disguise, holds: bool| {
         if holds {
@@ -165,7 +213,6 @@ pub fn disguises(name: &str) -> Vec<Disguise> {
         }
     };
     let file = file_of(name);
-    let readings = readings(name);
     let trimmed = without_end(file);
     let own = ending(trimmed);
     let decoded = percent_decoded(name);
@@ -483,9 +530,30 @@ mod tests {
             ("docs/a.txt", ""),
             ("a..b.txt", ""),
         ] {
-            let found: Vec<_> = disguises(name).into_iter().map(Disguise::word).collect();
+            let found: Vec<_> = disguises(name, &readings(name)).into_iter().map(Disguise::word).collect();
             assert_eq!(found.join(" "), expected, "{name:?}");
         }
+    }
+
+    #[test]
+    fn names_are_told_once_each_in_its_place() {
+        let told = Told::default();
+        let names = ["A.PDF", "b.pdf.exe ", "c%2Eexe"].map(str::to_owned);
+        let all = told.of(&names);
+        assert!(std::ptr::eq(all, told.of(&names)));
+        let shown = |name: &Name| {
+            let readings: Vec<_> = name.readings.iter().map(|it| (&*it.text, it.folded())).collect();
+            format!("{readings:?} {:?}", name.disguises)
+        };
+        let shown: Vec<_> = all.iter().map(shown).collect();
+        assert_eq!(
+            shown,
+            [
+                r#"[("A.PDF", "a.pdf")] []"#,
+                r#"[("b.pdf.exe ", "b.pdf.exe "), ("b.pdf.exe", "b.pdf.exe")] [DoubleExtension, Padded]"#,
+                r#"[("c%2Eexe", "c%2eexe"), ("c.exe", "c.exe")] [Encoded]"#,
+            ]
+        );
     }
 
     proptest! {
@@ -495,7 +563,7 @@ mod tests {
             prop_assert!(found.len() <= 5);
             // Decoding may write U+FFFD, of three bytes, for one byte given as three.
             prop_assert!(found.iter().all(|reading| reading.len() <= name.len()));
-            disguises(&name);
+            disguises(&name, &found);
         }
     }
 }

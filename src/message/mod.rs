@@ -169,7 +169,13 @@ impl Message {
     fn finish_with(&mut self, stop: &Stop, examine: &mut Examine<'_>) {
         if self.wants.any() {
             let header = std::mem::take(&mut self.content);
-            self.findings = Some(read::read(header, &self.body, self.wants, stop, examine));
+            let found = read::read(header, &self.body, self.wants, stop, examine);
+            // Here, for it takes its time where there are many.
+            if self.wants.content.names {
+                found.files.iter().for_each(|(_, file)| _ = file.told.of(&file.names));
+                found.parts.iter().for_each(|part| _ = part.told.of(&part.names));
+            }
+            self.findings = Some(found);
             if !self.wants.whole {
                 self.body = Vec::new();
             }

@@ -1,5 +1,6 @@
 //! One part of a message, and the names it may be saved under.
 
+use crate::content::Told;
 use std::ops::Range;
 
 /// One part, with or without a file name: also each multipart and each message
@@ -9,6 +10,8 @@ pub struct Part {
     /// Every name that some client could show or save it under; no two the same.
     /// Control characters have become U+FFFD; nothing else is cleaned.
     pub names: Vec<String>,
+    /// What these tell.
+    pub told: Told,
     /// `text/plain`: lower-case, of the first Content-Type.
     pub content_type: Option<String>,
     /// `attachment`: lower-case, of the first Content-Disposition.

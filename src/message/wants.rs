@@ -18,7 +18,7 @@ pub struct Wants {
 impl Wants {
     pub const NOTHING: Self = Self {
         parts: false,
-        content: content::Wants { kinds: false, inside: false, hashes: false },
+        content: content::Wants { kinds: false, inside: false, hashes: false, names: false },
         text: false,
         whole: false,
     };
@@ -26,7 +26,7 @@ impl Wants {
     /// For whoever shows a message.
     pub const ALL: Self = Self {
         parts: true,
-        content: content::Wants { kinds: true, inside: true, hashes: true },
+        content: content::Wants { kinds: true, inside: true, hashes: true, names: true },
         text: true,
         whole: true,
     };

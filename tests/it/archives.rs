@@ -23,7 +23,7 @@ const TEXT: &str = "folder/read me.txt";
 const OTHER: &str = "é.txt";
 
 pub(crate) fn look(bytes: &[u8], name: &str) -> (Vec<File>, Budget) {
-    let wants = Wants { kinds: true, inside: true, hashes: true };
+    let wants = Wants { kinds: true, inside: true, hashes: true, names: false };
     let mut budget = Budget::new(Stop::default());
     let mut files = Vec::new();
     let names = [name.to_owned()];

@@ -12,7 +12,7 @@ use crate::content::MAX_FILES;
 use crate::content::Stop;
 use crate::content::budget;
 
-const ALL: Wants = Wants { kinds: true, inside: true, hashes: true };
+const ALL: Wants = Wants { kinds: true, inside: true, hashes: true, names: false };
 
 fn look_at(bytes: &[u8], name: &str) -> (Vec<File>, Budget) {
     let (mut files, mut budget) = (Vec::new(), Budget::new(Stop::default()));

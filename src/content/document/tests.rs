@@ -222,7 +222,7 @@ fn look(name: &str, bytes: &[u8]) -> (Vec<File>, Budget) {
     let (names, mut files) = ([name.to_owned()], Vec::new());
     let mut budget = Budget::new(Stop::default());
     let given = Given { bytes, names: &names, media_type: None };
-    examine(given, Wants { kinds: true, inside: true, hashes: false }, &mut budget, &mut files);
+    examine(given, Wants { kinds: true, inside: true, ..Wants::default() }, &mut budget, &mut files);
     (files, budget)
 }
 

@@ -83,7 +83,7 @@ fn zip(prefix: &[u8], files: &[Made<'_>], comment: &[u8]) -> Vec<u8> {
 }
 
 fn files(bytes: &[u8]) -> Vec<File> {
-    let wants = Wants { kinds: true, inside: true, hashes: false };
+    let wants = Wants { kinds: true, inside: true, ..Wants::default() };
     let mut files = Vec::new();
     examine(
         Given { bytes, names: &[], media_type: None },
