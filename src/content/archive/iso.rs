@@ -23,8 +23,9 @@ const MAX_DESCRIPTORS: usize = 32;
 /// Folders of one listing, and entries of files in all.
 const MAX_FOLDERS: usize = 10_000;
 const MAX_FILES: usize = 20_000;
-/// Pieces of one name.
-const MAX_CONTINUED: usize = 16;
+/// Pieces of one name, and bytes of each that stands elsewhere: all records may share them.
+const MAX_CONTINUED: usize = 4;
+const MAX_CONTINUED_BYTES: usize = 1_024;
 
 /// Whether one begins here.
 pub(super) fn is_disc(bytes: &[u8]) -> bool {
@@ -214,7 +215,8 @@ impl<'a> Record<'a> {
                     b"CE" => {
                         let at = place(u32(entry, 4)?.into()).saturating_mul(SECTOR_BYTES);
                         let at = at.saturating_add(place(u32(entry, 12)?.into()));
-                        elsewhere = slice(bytes, at, place(u32(entry, 20)?.into()));
+                        let length = place(u32(entry, 20)?.into());
+                        elsewhere = slice(bytes, at, length.min(MAX_CONTINUED_BYTES));
                     }
                     _ => {}
                 }

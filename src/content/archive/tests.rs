@@ -281,3 +281,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_all_records_of_a_disc_may_share_is_short() {
+    let mut disc = vec![0; 20 * 2_048 + 4_096];
+    let mut put = |at: usize, bytes: &[u8]| disc[at..at + bytes.len()].copy_from_slice(bytes);
+    put(16 * 2_048, b"\x01CD001");
+    // The first folder, one sector at the 18th; a file with its name in the 20th.
+    put(16 * 2_048 + 156, &[34, 0, 18]);
+    put(16 * 2_048 + 156 + 11, &[8]);
+    put(16 * 2_048 + 156 + 32, &[1]);
+    put(18 * 2_048, &[62, 0, 17, 0, 0, 0, 0, 0, 0, 0, 4]);
+    put(18 * 2_048 + 32, b"\x01A");
+    put(18 * 2_048 + 34, b"CE\x1C\x01\x14\0\0\0\0\0\0\x14\0\0\0\0\0\0\0\0\0\x10");
+    let near = 20 * 2_048;
+    let far = near + 2_048;
+    for at in (near..far).step_by(4) {
+        put(at, b"XX\x04\x01");
+    }
+    put(far, b"NM\x0A\x01\0b.exe");
+    let (files, _) = look_at(&disc, "a.iso");
+    assert_eq!(names(&files), ["A"]);
+    disc.copy_within(far..far + 10, near);
+    let (files, _) = look_at(&disc, "a.iso");
+    assert_eq!(names(&files), ["b.exe", "A"]);
+}
