@@ -40,6 +40,9 @@ use format::Format;
 use opened::Opened;
 use unpack::Allowance;
 
+/// What is opened, if it is what it begins as.
+const CALL_FOR_A_READER: Kinds = Kinds::NONE.with(Kind::Archive).with(Kind::DiskImage);
+
 /// Adds the file, and what is in it.
 pub(super) fn examine(given: Given<'_>, wants: Wants, budget: &mut Budget, files: &mut Vec<File>) {
     let place = files.len();
@@ -84,7 +87,11 @@ fn look(
         }
         kinds = kinds.without(Kind::Binary).without(Kind::Text);
         kinds.join(format.kinds());
-    } else if members.is_empty() {
+    } else if kinds.has_any(CALL_FOR_A_READER) && !kinds.has(Kind::Installer) {
+        // It begins as one, and none of its readers takes it: some program may all the same.
+        kinds.add(Kind::Unscannable);
+    }
+    if found.is_none() && members.is_empty() {
         return set(files, place, kinds);
     }
     if depth >= MAX_DEPTH {

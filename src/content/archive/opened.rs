@@ -60,10 +60,10 @@ impl Opened<'_, '_> {
         Go::On
     }
 
-    /// A file that there is no decoder for; one that is an archive again, by its name,
-    /// is known and not opened.
+    /// A file that there is no decoder for; one that by its name is an archive again, or a
+    /// document that hides macros under any name, is known and not opened.
     pub(super) fn packed_for_good(&mut self, names: Names, size: u64) -> Go {
-        if names.found.iter().any(|name| is_archive_by_name(name)) {
+        if names.found.iter().any(|name| is_opened_by_name(name)) {
             self.is(Kind::Unscannable);
         }
         self.list(names, size)
@@ -148,12 +148,13 @@ impl Opened<'_, '_> {
     }
 }
 
-/// What hides files of its own.
+/// What hides files of its own, or macros that its name does not tell of.
 const ENDINGS: &[&str] = &[
-    "7z", "ace", "alz", "arj", "bz2", "cab", "egg", "gz", "img", "iso", "lha", "lzh", "rar", "tar", "tbz",
-    "tgz", "txz", "udf", "vhd", "vhdx", "xz", "z", "zip", "zipx", "zst",
+    "7z", "ace", "alz", "arj", "bz2", "cab", "doc", "dot", "egg", "gz", "img", "iso", "lha", "lzh", "pot",
+    "pps", "ppt", "pub", "rar", "rtf", "tar", "tbz", "tgz", "txz", "udf", "vhd", "vhdx", "xls", "xlsb",
+    "xlt", "xz", "z", "zip", "zipx", "zst",
 ];
 
-fn is_archive_by_name(name: &str) -> bool {
+fn is_opened_by_name(name: &str) -> bool {
     name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending)))
 }

@@ -283,6 +283,23 @@ proptest! {
 }
 
 #[test]
+fn what_begins_as_an_archive_and_is_not_opened_is_said() {
+    let mut tar = tarred(b"a.txt", b'0', b"text");
+    tar[148..154].copy_from_slice(b"000001");
+    tar.extend(tarred(b"photo.jpg", b'0', b"MZ"));
+    let mut disc = vec![0; 0x8801 + 5];
+    disc[0x8801..].copy_from_slice(b"CD001");
+    for (what, bytes) in [
+        ("a tar that programs find the second header of", tar),
+        ("a gzip of another method", b"\x1F\x8B\x07\0".to_vec()),
+        ("sectors of another size", disc),
+    ] {
+        let (files, _) = look_at(&bytes, "a");
+        assert!(files[0].kinds.has(Kind::Unscannable), "{what}: {:?}", files[0].kinds);
+    }
+}
+
+#[test]
 fn what_all_records_of_a_disc_may_share_is_short() {
     let mut disc = vec![0; 20 * 2_048 + 4_096];
     let mut put = |at: usize, bytes: &[u8]| disc[at..at + bytes.len()].copy_from_slice(bytes);
