@@ -85,13 +85,18 @@ const MAX_STUB_BYTES: usize = 4 << 20;
 const MAX_TRIES: usize = 100;
 
 impl Format {
-    /// With the bytes before it, if it stands behind a program.
+    /// With the bytes before it, if it stands behind a program, or if a program looks for
+    /// it because of the name.
     pub(super) fn of(given: Given<'_>) -> Option<(Self, usize)> {
         let bytes = given.bytes;
         if bytes.starts_with(b"MZ") || bytes.starts_with(b"\x7FELF") {
             return behind_program(bytes);
         }
-        Self::at_beginning(bytes).or_else(|| Self::elsewhere(given)).map(|format| (format, 0))
+        let known = Self::at_beginning(bytes).or_else(|| Self::elsewhere(given));
+        known.map(|format| (format, 0)).or_else(|| {
+            let is_named_so = has_ending(given.names, &["7z", "cab", "r00", "rar"]);
+            is_named_so.then(|| behind_program(bytes)).flatten()
+        })
     }
 
     fn at_beginning(bytes: &[u8]) -> Option<Self> {
@@ -188,10 +193,13 @@ fn behind_program(bytes: &[u8]) -> Option<(Format, usize)> {
 }
 
 fn is_zip_by_name(names: &[String]) -> bool {
-    const ENDINGS: &[&str] = &["apk", "docm", "docx", "jar", "pptm", "pptx", "xlsm", "xlsx", "zip", "zipx"];
+    has_ending(names, &["apk", "docm", "docx", "jar", "pptm", "pptx", "xlsm", "xlsx", "zip", "zipx"])
+}
+
+fn has_ending(names: &[String], endings: &[&str]) -> bool {
     names.iter().any(|name| {
         name.rsplit_once('.')
-            .is_some_and(|(_, ending)| ENDINGS.iter().any(|e| e.eq_ignore_ascii_case(ending)))
+            .is_some_and(|(_, ending)| endings.iter().any(|e| e.eq_ignore_ascii_case(ending)))
     })
 }
 

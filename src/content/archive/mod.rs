@@ -83,7 +83,7 @@ fn look(
     let found = Format::of(given);
     if let Some((format, stub)) = found {
         if stub > 0 {
-            kinds.add(Kind::SelfExtracting);
+            kinds.add(if kinds.has(Kind::Executable) { Kind::SelfExtracting } else { Kind::Polyglot });
         }
         kinds = kinds.without(Kind::Binary).without(Kind::Text);
         kinds.join(format.kinds());

@@ -300,6 +300,16 @@ fn what_begins_as_an_archive_and_is_not_opened_is_said() {
 }
 
 #[test]
+fn what_a_program_looks_for_by_the_name_is_found_behind_anything() {
+    let rar = b"Rar!\x1A\x07\x01\0\0\0\0\0\x03\x01\0\0\0\0\0\0\x03\x05\0\0";
+    for (name, is_found) in [("a.rar", true), ("a.RAR", true), ("a.png", false)] {
+        let (files, _) = look_at(&[b"\x89PNG\r\n\x1a\n".as_slice(), rar].concat(), name);
+        let is = [Kind::Archive, Kind::Polyglot].map(|kind| files[0].kinds.has(kind));
+        assert_eq!(is, [is_found; 2], "{name}: {:?}", files[0].kinds);
+    }
+}
+
+#[test]
 fn what_all_records_of_a_disc_may_share_is_short() {
     let mut disc = vec![0; 20 * 2_048 + 4_096];
     let mut put = |at: usize, bytes: &[u8]| disc[at..at + bytes.len()].copy_from_slice(bytes);
