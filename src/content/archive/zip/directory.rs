@@ -32,6 +32,8 @@ pub(super) struct Directory<'a> {
     pub kinds: Kinds,
     /// The cap that was hit, in words.
     pub limit: Option<&'static str>,
+    /// Bytes of headers that were read before files.
+    local_bytes: usize,
 }
 
 /// Whether a file that begins as something else ends as a zip archive.
@@ -164,7 +166,11 @@ impl<'a> Directory<'a> {
             let start = entry::shifted(offset, self.prefix);
             let mut entry = Entry { raw: header.name, size: header.size, start, ..Entry::default() };
             let packed = place(header.packed);
-            if let Some((local, data)) = entry::local(bytes, start) {
+            // Of two directories at most each byte is read: many may name one long header.
+            if self.local_bytes > bytes.len().saturating_mul(2) {
+                self.limit = Some("more headers of an archive than are read");
+            } else if let Some((local, data)) = entry::local(bytes, start) {
+                self.local_bytes += data - start;
                 (entry.local, entry.data) = (Some(local), data);
                 entry.end = data.saturating_add(packed);
             } else {

@@ -282,3 +282,17 @@ fn a_document_gives_its_files_by_their_names() {
     assert_eq!(reader.read("none", &mut budget), None);
     assert!(Reader::new(b"no archive").is_none());
 }
+
+#[test]
+fn a_header_that_many_files_share_is_not_read_for_all() {
+    let extra = vec![0; 60_000];
+    let long = Made { extra: &extra, ..plain("a.txt", b"one") };
+    let shared = Made { start: Some(0), ..plain("b.txt", b"one") };
+    for (count, is_limited) in [(1, false), (5, true)] {
+        let made: Vec<_> = std::iter::once(long.clone()).chain(vec![shared.clone(); count]).collect();
+        let files = files(&zip(b"", &made, b""));
+        assert!(files[0].kinds.has(Kind::AmbiguousArchive));
+        assert_eq!(files[0].kinds.has(Kind::Limits), is_limited, "{count}");
+        assert_eq!(files.len(), made.len() + 1);
+    }
+}
