@@ -23,7 +23,8 @@ pub(super) fn look(reader: &mut zip::Reader<'_>, inside: &mut Inside<'_>, budget
     }
     inside.is(Kind::Document);
     let mut parts = 0;
-    for name in &names {
+    // Each by its place: of two that differ in case alone a program takes the other.
+    for (place, name) in names.iter().enumerate() {
         if name.ends_with("vbaproject.bin") {
             inside.is(Kind::Macros);
         }
@@ -32,7 +33,7 @@ pub(super) fn look(reader: &mut zip::Reader<'_>, inside: &mut Inside<'_>, budget
             return inside.limit("more parts of a document than are looked into", budget);
         }
         parts += 1;
-        let Some(bytes) = reader.read(name, budget) else { continue };
+        let Some(bytes) = reader.read_at(place, budget) else { continue };
         part.look(&bytes, inside, budget);
     }
 }

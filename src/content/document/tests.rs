@@ -367,6 +367,14 @@ fn documents_in_zip_archives_are_seen_through() {
             word(&[("word/_rels/settings.xml.rels", &relation("file:///C:\\a\\Normal.dotm"))]),
             "document",
         ),
+        (
+            "a.docx",
+            word(&[
+                ("word/_rels/settings.xml.rels", b"<Relationships/>"),
+                ("Word/_rels/settings.xml.rels", &relation("http://evil.test/a.dotm")),
+            ]),
+            "document external_template",
+        ),
         ("a.docx", word(&[("word/document.xml", b"<w:instrText>DDEAUTO cmd</w:instrText>")]), "dde document"),
         ("a.xlsx", word(&[("xl/externalLinks/externalLink1.xml", b"<ddeLink/>")]), "dde document"),
         (

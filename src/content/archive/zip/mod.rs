@@ -109,11 +109,17 @@ impl<'a> Reader<'a> {
         self.names.iter().map(String::as_str)
     }
 
-    /// The first file of this name, case aside. None: there is none, or it can't be
+    /// The first file of this name, or else of one that differs in case. None: there is none, or it can't be
     /// read. Of one that is longer than the budget has, the beginning; the budget then
     /// says so ([`Budget::limit`]).
     pub(in crate::content) fn read(&mut self, name: &str, budget: &mut Budget) -> Option<Cow<'a, [u8]>> {
-        let at = self.names.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+        let own = self.names.iter().position(|known| known == name);
+        let at = own.or_else(|| self.names.iter().position(|known| known.eq_ignore_ascii_case(name)))?;
+        self.read_at(at, budget)
+    }
+
+    /// The same of the one at a place of [`Self::names`].
+    pub(in crate::content) fn read_at(&mut self, at: usize, budget: &mut Budget) -> Option<Cow<'a, [u8]>> {
         let entry = self.entries.get(at)?;
         if entry.is_encrypted() {
             return None;
