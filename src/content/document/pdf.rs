@@ -190,7 +190,7 @@ fn names(text: &[u8], inside: &mut Inside<'_>, found: &mut Found) {
                 inside.is(Kind::PdfScript)
             }
             b"XFA" if matches!(next, b'[' | b'0'..=b'9') => inside.is(Kind::PdfScript),
-            b"Launch" | b"GoToE" if is_action => inside.is(Kind::PdfLaunch),
+            b"Launch" | b"GoToE" if is_action || is_object(text, at) => inside.is(Kind::PdfLaunch),
             b"Encrypt" if matches!(next, b'<' | b'0'..=b'9') => found.is_encrypted = true,
             b"EF" if value.starts_with(b"<<") => {
                 if found.files.len() < MAX_FILES {
@@ -203,6 +203,12 @@ fn names(text: &[u8], inside: &mut Inside<'_>, found: &mut Found) {
         }
         is_action = name == b"S" && (next == b'/' || next == b'%');
     }
+}
+
+/// Whether an object begins at a place: an action may say what it is by one of its own.
+fn is_object(text: &[u8], at: usize) -> bool {
+    let before = text.get(at.saturating_sub(64)..at).unwrap_or_default();
+    before.trim_ascii_end().ends_with(b" obj")
 }
 
 /// The object of a file, as `/EF << /F 7 0 R >>` tells it, and what it is called.

@@ -444,6 +444,7 @@ fn pdf_is_seen_through() {
         ("a.pdf", text("/OpenAction<</S/J#61vaScript/#4a#53 5 0 R>>"), "document pdf pdf_script"),
         ("a.pdf", text("/URI(http://a.test/JS/JavaScript/Launch/GoToE/Encrypt/)"), "document pdf"),
         ("a.pdf", text("/OpenAction <</S /Launch /F (cmd.exe)>>"), "document pdf pdf_launch"),
+        ("a.pdf", text("/S 9 0 R>> endobj 9 0 obj /Launch endobj 2 0 obj <<"), "document pdf pdf_launch"),
         ("a.pdf", text("/OpenAction <</S/GoToE/T<<>>>>"), "document pdf pdf_launch"),
         ("a.pdf", text("/AcroForm<</XFA[5 0 R]>>"), "document pdf pdf_script"),
         ("a.pdf", text("/Encrypt 5 0 R"), "document encrypted_document pdf"),
