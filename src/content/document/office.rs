@@ -26,9 +26,11 @@ pub(super) fn look(bytes: &[u8], inside: &mut Inside<'_>, budget: &mut Budget) {
             let mut found = Inside::default();
             look_once(&object, &mut found, budget, &mut Vec::new());
             inside.join(found, budget);
+            budget.give_back(object.len() as u64);
             // What else is in it is found as in any other file.
             inside.add("", object, budget);
         }
+        budget.give_back(presentation.len() as u64);
     }
 }
 
@@ -123,7 +125,14 @@ fn stream(
                 inside.is(Kind::EncryptedDocument);
             }
         }
-        "powerpoint document" => presentations.push(read(inside, budget)),
+        "powerpoint document" => {
+            // Many may stand at one place.
+            let presentation = read(inside, budget);
+            match budget.hold(presentation.len() as u64) {
+                true => presentations.push(presentation),
+                false => inside.is(Kind::Limits),
+            }
+        }
         _ => {}
     }
 }
@@ -192,7 +201,8 @@ fn text(stream: &[u8], inside: &mut Inside<'_>) {
     }
 }
 
-/// Compound files in a presentation (MS-PPT, section 2.10.34), unpacked.
+/// Compound files in a presentation (MS-PPT, section 2.10.34), unpacked; whoever drops
+/// one gives back what it holds.
 fn objects_of_presentation(stream: &[u8], budget: &mut Budget) -> Vec<Vec<u8>> {
     const OBJECT: u16 = 0x1011;
     const MAX_OBJECTS: usize = 256;
@@ -207,12 +217,12 @@ fn objects_of_presentation(stream: &[u8], budget: &mut Budget) -> Vec<Vec<u8>> {
         }
         if id == OBJECT {
             let object = body.get(..size).unwrap_or(body);
-            if version >> 4 == 1 {
-                let packed = object.get(4..).unwrap_or_default();
-                found.extend(inflate(packed, budget));
-            } else if budget.take_bytes(object.len() as u64) {
-                found.push(object.to_vec());
-            }
+            let object = if version >> 4 == 1 {
+                inflate(object.get(4..).unwrap_or_default(), budget)
+            } else {
+                budget.take_bytes(object.len() as u64).then(|| object.to_vec())
+            };
+            found.extend(object.filter(|object| budget.hold(object.len() as u64)));
         }
         let Some(next) = (if is_container { Some(body) } else { body.get(size..) }) else { break };
         rest = next;
