@@ -9,6 +9,8 @@ use crate::content;
 use crate::content::Budget;
 use crate::content::File;
 use crate::content::Given;
+use crate::content::Kind;
+use crate::content::Kinds;
 use crate::content::Names;
 use crate::content::Stop;
 use crate::message::encoding;
@@ -41,6 +43,9 @@ const MAX_MESSAGE_BEGIN_BYTES: usize = 64 << 10;
 
 /// Of a text the beginning of which may be a header field.
 const MAX_FIELD_NAME_BYTES: usize = 80;
+
+/// Of what a message within may be; its fields alone are text.
+const READ_AS_A_MESSAGE: Kinds = Kinds::NONE.with(Kind::Empty).with(Kind::Message).with(Kind::Text);
 
 /// Who looks at files: [`content::examine`].
 pub(super) type Examine<'a> = dyn FnMut(Given<'_>, content::Wants, &mut Budget, &mut Vec<File>) + 'a;
@@ -288,6 +293,13 @@ impl Reader<'_, '_> {
         let bytes = if wants.hashes { given.bytes } else { begin };
         let at = self.files.list.len();
         self.examine_file(leaf.part, Given { bytes, ..given }, wants, None);
+        // What is no message whatever its type says is a file to whoever saves it.
+        let kinds = self.files.list.get(at).map_or(Kinds::NONE, |file| file.kinds);
+        if self.wants.content.inside && !kinds.is_empty() && !kinds.has_any(READ_AS_A_MESSAGE) {
+            self.files.list.truncate(at);
+            self.files.parts.truncate(at);
+            return self.examine_file(leaf.part, given, self.wants.content, None);
+        }
         if let Some(file) = self.files.list.get_mut(at) {
             file.size = given.bytes.len() as u64;
         }

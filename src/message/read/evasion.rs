@@ -464,3 +464,26 @@ all others are flagged.
 
 The techniques are those of *Inbox Invasion* (CCS 2024), of mime-is-broken, and some of our own.
 ";
+
+#[test]
+fn what_is_called_a_message_and_is_none_is_a_file() {
+    // A zip with a file that is only stored.
+    let mut zip = b"PK\x03\x04\x0a\0\0\0\0\0\0\0\x21\0\0\0\0\0\x02\0\0\0\x02\0\0\0\x05\0\0\0a.exeMZ".to_vec();
+    zip.extend(
+        b"PK\x01\x02\x0a\0\x0a\0\0\0\0\0\0\0\x21\0\0\0\0\0\x02\0\0\0\x02\0\0\0\x05\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    );
+    zip.extend(b"\0\0\0\0a.exePK\x05\x06\0\0\0\0\x01\0\x01\0\x33\0\0\0\x25\0\0\0\0\0");
+    for (media_type, data, expected) in [
+        ("message/rfc822", zip.as_slice(), &["a.zip", "a.exe"][..]),
+        ("message/external-body", &zip, &["a.zip", "a.exe"]),
+        ("message/rfc822", b"From: a@b.example\nSubject: x\nDate: now\n\ntext\n", &["a.zip"]),
+    ] {
+        let fields = format!(
+            "Content-Type: {media_type}; name=a.zip\nContent-Disposition: attachment; filename=a.zip\n\
+             Content-Transfer-Encoding: base64\n\n"
+        );
+        let message = Message::from_eml((fields + &BASE64.encode(data)).as_bytes());
+        let names: Vec<_> = message.files().flat_map(|(file, _)| &file.names).collect();
+        assert!(names.iter().take(2).eq(expected), "{media_type}: {names:?}");
+    }
+}
