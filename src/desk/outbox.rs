@@ -421,6 +421,11 @@ mod tests {
         assert_eq!(edits.iter().filter(of_disposition).count(), 1, "{edits:?}");
         assert!(!edits.iter().any(|edit| format!("{edit:?}").contains("Authentication-Results")));
 
+        // Another body altogether goes before.
+        let mut outbox = Outbox::default();
+        outbox.add(vec![remove(1), done(2, Effect::ReplaceBody("all".into()))]);
+        assert_eq!(outbox.edits(&[], whole).0, [Edit::ReplaceBody(b"all\r\n".to_vec())]);
+
         let mut outbox = Outbox::default();
         outbox.add(vec![remove(1)]);
         let (edits, impossible) = outbox.edits(&[], Whole::default());

@@ -492,6 +492,12 @@ mod tests {
         assert_eq!(sealed.may_change(0), Err(Unchangeable::Signed));
         let plain = format!("{HEADER}{PARTS}");
         assert_eq!(read(&plain).may_change(2), Ok(()));
+        let encrypted = plain.replace("multipart/mixed", "multipart/encrypted");
+        assert_eq!(read(&encrypted).may_change(2), Err(Unchangeable::Signed));
+        let ambiguous = plain.replace("boundary=b", "boundary=b; boundary=c");
+        assert_eq!(read(&ambiguous).may_change(2), Err(Unchangeable::Ambiguous));
+        let beyond = plain.replace("epilogue", &"--b\r\n\r\nx\r\n".repeat(10_001));
+        assert_eq!(read(&beyond).may_change(2), Err(Unchangeable::Limits));
         let mut unkept = Message::new(Wants { parts: true, ..Wants::NOTHING });
         unkept.finish(&Stop::default());
         assert_eq!(unkept.may_change(0), Err(Unchangeable::Unknown));
