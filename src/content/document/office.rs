@@ -23,10 +23,10 @@ pub(super) fn look(bytes: &[u8], inside: &mut Inside<'_>, budget: &mut Budget) {
     // nothing of the kind is looked for.
     for presentation in presentations {
         for object in objects_of_presentation(&presentation, budget) {
-            let mut found = Inside::default();
-            look_once(&object, &mut found, budget, &mut Vec::new());
+            let (mut found, mut unread) = (Inside::default(), Vec::new());
+            look_once(&object, &mut found, budget, &mut unread);
             inside.join(found, budget);
-            budget.give_back(object.len() as u64);
+            budget.give_back(object.len() as u64 + unread.iter().map(Vec::len).sum::<usize>() as u64);
             // What else is in it is found as in any other file.
             inside.add("", object, budget);
         }
