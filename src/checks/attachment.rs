@@ -29,7 +29,8 @@
 //!
 //! A text may say `{file}`: the name that fitted, as `setup.exe in invoice.zip`, or the
 //! media type of a part without a name; `{kind}` and `{disguise}`: the first of those asked
-//! for; `{file_size}`, `{file_count}` where they are asked for; of lists `{entry}` and
+//! for; `{macros}`: what modules of macros in it are called, where `kind` asks for macros;
+//! `{file_size}`, `{file_count}` where they are asked for; of lists `{entry}` and
 //! `{value}`, and `(?<name>…)` of expressions.
 //!
 //! # Example
@@ -95,6 +96,12 @@ enum Test {
     /// No part has a name.
     NoName,
 }
+
+/// What has modules with names.
+const WITH_MACROS: Kinds = Kinds::NONE.with(Kind::Macros).with(Kind::SignedMacros);
+
+/// Modules of macros that a text names.
+const MAX_MACROS_TOLD: usize = 5;
 
 /// What is asked of one file.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +208,7 @@ impl Check for Attachment {
         for (name, is_asked) in [
             ("kind", !wanted.kinds.is_empty()),
             ("disguise", !wanted.disguises.is_empty()),
+            ("macros", wanted.kinds.has_any(WITH_MACROS)),
             ("file_size", wanted.size.is_some()),
             ("file_count", wanted.count.is_some()),
         ] {
@@ -457,6 +465,10 @@ impl Wanted {
         {
             text += &format!(", {word}");
         }
+        let macros = found.candidate.macros();
+        if self.kinds.has_any(WITH_MACROS) && !macros.is_empty() {
+            text += &format!(" {macros}");
+        }
         if let (Some(_), Some(file)) = (&self.size, found.candidate.file) {
             text += &format!(", {} bytes", file.size);
         }
@@ -469,6 +481,9 @@ impl Wanted {
         }
         if let Some(disguise) = self.disguise_of(found) {
             bindings.push(("disguise".to_owned(), disguise.word().to_owned()));
+        }
+        if self.kinds.has_any(WITH_MACROS) {
+            bindings.push(("macros".to_owned(), found.candidate.macros()));
         }
         if let (Some(_), Some(file)) = (&self.size, found.candidate.file) {
             bindings.push(("file_size".to_owned(), file.size.to_string()));
@@ -506,6 +521,12 @@ impl<'m> Candidate<'m> {
     fn name_that_fits(self, test: &TextTest, facts: &Facts) -> Option<&'m str> {
         let fits = |reading| test.matches(Some(&query_of(reading)), facts);
         self.told().find(|(_, told)| told.readings.iter().any(fits)).map(|(name, _)| name)
+    }
+
+    /// What modules of macros in it are called.
+    fn macros(&self) -> String {
+        let names = self.file.map(|file| file.macros.as_slice()).unwrap_or_default();
+        names.iter().take(MAX_MACROS_TOLD).map(String::as_str).collect::<Vec<_>>().join(", ")
     }
 
     fn hash(&self) -> Option<String> {
@@ -782,6 +803,14 @@ mod tests {
         ] {
             assert_eq!(bound(yaml, MAIL, files()), expected, "{yaml}");
         }
+        let document = File {
+            macros: vec!["ThisDocument".to_owned(), "AutoOpen".to_owned()],
+            ..file("a.docm", &[Kind::Macros], None)
+        };
+        assert_eq!(
+            bound("attachment: {kind: [macros, executable]}", MAIL, vec![document]),
+            "file=a.docm, kind=macros, macros=ThisDocument, AutoOpen"
+        );
         let nameless =
             bound("attachment: {kind: executable}", MAIL, vec![file("", &[Kind::Executable], None)]);
         assert!(nameless.starts_with("file=part "), "{nameless}");
