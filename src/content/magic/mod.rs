@@ -86,7 +86,6 @@ fn elsewhere(bytes: &[u8]) -> Kinds {
         (20, b"\xdc\xa7\xc4\xfd", Kind::Archive),
         (64, b"\x7f\x10\xda\xbe", Kind::DiskImage),
         (257, b"ustar", Kind::Archive),
-        (510, b"\x55\xaa", Kind::DiskImage),
         (1024, b"BD\0", Kind::DiskImage),
         (1024, b"H+\0\x04", Kind::DiskImage),
         (1024, b"HX\0\x05", Kind::DiskImage),
@@ -106,10 +105,25 @@ fn elsewhere(bytes: &[u8]) -> Kinds {
     if is_old_tar(bytes) {
         return Kind::Archive.into();
     }
+    if is_boot_sector(bytes) {
+        return Kind::DiskImage.into();
+    }
     if bytes.first() == Some(&0x47) && [188, 376].iter().all(|at| bytes.get(*at) == Some(&0x47)) {
         return Kind::Video.into();
     }
     der(bytes).map_or(Kinds::NONE, Kinds::from)
+}
+
+/// The mark of a boot sector is two bytes, which anything may have by chance: it begins
+/// with a jump or has a table of partitions, and whole sectors follow.
+fn is_boot_sector(bytes: &[u8]) -> bool {
+    let byte = |at: usize| bytes.get(at).copied();
+    let has_jump = matches!(byte(0), Some(0xEB | 0xE9));
+    let has_table = (446..510).step_by(16).all(|at| matches!(byte(at), Some(0 | 0x80)));
+    byte(510) == Some(0x55)
+        && byte(511) == Some(0xAA)
+        && bytes.len().is_multiple_of(512)
+        && (has_jump || has_table)
 }
 
 /// Of before 1988: no mark, but the sum of its first header.
@@ -315,6 +329,7 @@ mod tests {
             ("a", at(b"\0", &[(2048, b"koly\0\0\0\x04"), (2559, b"\0")]), "disk_image"),
             ("a", at(b"\0", &[(0x8001, b"CD001")]), "disk_image"),
             ("a", at(b"\xeb\x3c\x90mkfs", &[(510, b"\x55\xaa")]), "disk_image"),
+            ("a", at(b"\x01\x02\x90mkfs", &[(446, b"\x07"), (510, b"\x55\xaa")]), "binary"),
             ("a", b"vhdxfile\0\0".to_vec(), "disk_image"),
             ("a", at(b"\0", &[(4096, b"conectix"), (4607, b"\0")]), "disk_image"),
             ("a", b"ITSF\x03\0\0\0".to_vec(), "help"),
