@@ -247,6 +247,11 @@ impl Attachment {
         self.wanted().iter().flat_map(|wanted| wanted.names()).flat_map(TextTest::lists).cloned().collect()
     }
 
+    /// Whether it needs hashes for what its lists hold now.
+    pub fn asks_hashes(&self) -> bool {
+        self.wanted().and_then(|wanted| wanted.hash.as_ref()).is_some_and(|test| !test.is_idle())
+    }
+
     /// Which facts its values are compared with or looked up by.
     pub fn reads(&self) -> Vec<Fact> {
         let Some(wanted) = self.wanted() else {

@@ -191,7 +191,7 @@ impl MilterSession {
         }
         self.transaction = Some(transaction.id.clone());
         let wants = transaction.active.policy.milter;
-        let message = Message::new(wants.content);
+        let message = Message::new(transaction.active.policy.wanted_now());
         self.message = Some(if wants.signatures { message.with_signed() } else { message });
         drop(session);
         self.answered(Stage::Mail, MilterAnswer::Continue, began)

@@ -458,6 +458,9 @@ fn arrange(policy: &mut Policy) {
             wants = wants.join(Needs::of_message(Wants { parts: true, whole: true, ..Wants::NOTHING }));
         }
         policy.observes |= rule.mode == Mode::Observe;
+        let both = [&rule.condition, &policy.files[rule.file].guard];
+        let hashes = both.iter().any(|condition| condition.needs().message.content.hashes);
+        policy.hashing.extend(hashes.then_some(number));
         for condition in [&rule.condition, &policy.files[rule.file].guard] {
             condition.each_check(&mut |check| match check {
                 AnyCheck::Listed(listed) if !policy.listed_by.contains(&listed.key) => {
@@ -481,6 +484,25 @@ fn arrange(policy: &mut Policy) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hashes_are_made_only_while_a_list_has_some() {
+        for (rules, expected) in [
+            ("rules: [{name: a, when: {attachment: {hash: {in: bad}}}, then: reject}]", false),
+            ("rules: [{name: a, when: {attachment: {hash: {in: [bad, some]}}}, then: reject}]", true),
+            ("rules: [{name: a, when: {attachment: {hash: abab}}, then: reject}]", true),
+            ("when: {attachment: {hash: {in: some}}}\nrules: [{name: a, then: reject}]", true),
+            ("when: {attachment: {hash: {in: bad}}}\nrules: [{name: a, then: reject}]", false),
+            ("rules: [{name: a, when: {attachment: .exe}, then: reject}]", false),
+        ] {
+            let lists = "lists: {bad: {of: text, entries: []}, some: {of: text, entries: [abab]}}\n";
+            let text = format!("{lists}{rules}\n");
+            let loaded = load_texts(&[("a.yaml", &text)], Path::new(""), &Options::default()).unwrap();
+            let wants = loaded.policy.wanted_now();
+            assert_eq!(wants.content.hashes, expected, "{rules}");
+            assert!(wants.content.inside, "{rules}");
+        }
+    }
 
     /// What `enforce:` of the configuration makes of a fine file is odd, not wrong.
     #[test]

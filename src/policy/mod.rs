@@ -71,6 +71,8 @@ pub struct Policy {
     pub events: Vec<u32>,
     /// The attributes by which timed listings are asked.
     pub listed_by: Vec<Fact>,
+    /// The rules that ask for hashes of files.
+    hashing: Vec<u32>,
     /// Facts that are found out because the rules speak of them.
     pub derived: Derived,
 }
@@ -211,6 +213,27 @@ pub enum OnUnknown {
 }
 
 impl Policy {
+    /// What must be found out of a message's body, with its lists as they are now: a
+    /// list of bad files that has none yet costs nothing.
+    pub fn wanted_now(&self) -> Wants {
+        let mut wants = self.milter.content;
+        if wants.content.hashes {
+            let mut asks = false;
+            let mut ask = |check: &AnyCheck| {
+                // Nobody else asks for hashes.
+                if let AnyCheck::Attachment(check) = check {
+                    asks |= check.asks_hashes();
+                }
+            };
+            for rule in self.hashing.iter().filter_map(|rule| self.rules.get(*rule as usize)) {
+                rule.condition.each_check(&mut ask);
+                self.files[rule.file].guard.each_check(&mut ask);
+            }
+            wants.content.hashes = asks;
+        }
+        wants
+    }
+
     pub fn tag_name(&self, tag: TagId) -> &str {
         self.tags.get(usize::from(tag)).map(String::as_str).unwrap_or_default()
     }

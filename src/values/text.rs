@@ -139,6 +139,12 @@ impl TextTest {
             .collect()
     }
 
+    /// Whether nothing could fit: it asks lists alone, and they are empty for now.
+    pub fn is_idle(&self) -> bool {
+        let is_empty = |way: &Way| matches!(way, Way::Listed(list) if list.entries() == 0);
+        matches!(self, Self::AnyOf(ways) if ways.each.iter().all(is_empty))
+    }
+
     /// The lists it asks, for `as_listed`.
     pub fn lists(&self) -> impl Iterator<Item = &Arc<List>> {
         let ways = match self {
