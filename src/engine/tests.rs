@@ -99,6 +99,33 @@ async fn an_observed_score_does_not_make_an_enforced_threshold_bite() {
     assert_eq!(bench.mail("helo_name=y recipient=a@b.test").await, ("accept", "accept"));
 }
 
+/// A program beside one that its author has signed.
+const HALF_SIGNED: &str = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n\
+    Content-Type: application/octet-stream; name=one.exe\r\n\r\nMZ\r\n--a\r\n\
+    Content-Type: multipart/signed; protocol=\"application/pgp-signature\"; boundary=s\r\n\r\n--s\r\n\
+    Content-Type: application/octet-stream; name=two.exe\r\n\r\nMZ\r\n--s\r\n\
+    Content-Type: application/pgp-signature\r\n\r\nx\r\n--s--\r\n--a--\r\n";
+
+#[tokio::test]
+async fn parts_are_changed_all_or_none() {
+    let rules = "rules:
+  - {name: out, when: {attachment: .exe}, then: {first_of: [remove_parts, {hold: why}]}}
+";
+    for (mail, expected) in [
+        (HALF_SIGNED.to_owned(), &["hold"][..]),
+        (HALF_SIGNED.replace("name=two.exe", "name=two.txt"), &["remove_parts"]),
+        (HALF_SIGNED.replace("multipart/signed", "multipart/mixed"), &["remove_parts", "remove_parts"]),
+    ] {
+        let bench = Bench::new(rules);
+        let mut facts = facts_of(Stage::Message, "sender=s@b.test recipient=a@b.test");
+        facts.message = Some(Arc::new(Message::from_eml(mail.as_bytes())));
+        let ask = Ask::new(&bench.policy, &facts, Stage::Message);
+        let decided = decide(ask, &mut Recall::default(), bench.store()).await;
+        let done: Vec<_> = decided.verdict.effects.iter().map(|done| done.effect.word()).collect();
+        assert_eq!(done, expected);
+    }
+}
+
 #[tokio::test]
 async fn an_observed_refusal_lets_the_enforced_rules_behind_speak() {
     let mut bench = Bench::new(
