@@ -98,11 +98,7 @@ fn found(cx: &Context<'_>) -> Option<Vec<&'static str>> {
 
 /// Every word with what it means.
 fn table() -> String {
-    let mut table = String::from("| word | what is seen |\n| --- | --- |\n");
-    for trick in Trick::ALL {
-        table += &format!("| `{}` | {} |\n", trick.word(), trick.doc());
-    }
-    table
+    format!("| word | what is seen |\n| --- | --- |\n{}", Trick::rows())
 }
 
 #[cfg(test)]

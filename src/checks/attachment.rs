@@ -648,11 +648,7 @@ fn is_message(file: &File) -> bool {
 }
 
 fn table() -> String {
-    let mut table = String::from("| disguise | what is seen |\n| --- | --- |\n");
-    for disguise in Disguise::ALL {
-        table += &format!("| `{}` | {} |\n", disguise.word(), disguise.doc());
-    }
-    table
+    format!("| disguise | what is seen |\n| --- | --- |\n{}", Disguise::rows())
 }
 
 /// `any`, or some of the words.

@@ -1,78 +1,50 @@
 //! What a file is, by what is in it: the words that rules ask for.
 
+use super::words::words;
 use std::fmt;
 
-macro_rules! kinds {
-    ($($kind:ident => $word:literal, $doc:literal;)+) => {
-        /// One thing that a file is; it may be several at once.
-        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-        pub enum Kind {
-            $(#[doc = $doc] $kind,)+
-        }
-
-        impl Kind {
-            /// All, in the order of their words.
-            pub const ALL: &'static [Self] = &[$(Self::$kind,)+];
-
-            /// The words alone, as rules have them.
-            pub const WORDS: &'static [&'static str] = &[$($word,)+];
-
-            /// As rules, logs and metrics have it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $word,)+
-                }
-            }
-
-            /// What the documents say of it.
-            pub fn doc(self) -> &'static str {
-                match self {
-                    $(Self::$kind => $doc,)+
-                }
-            }
-        }
-    };
-}
-
-kinds! {
-    AmbiguousArchive => "ambiguous_archive", "An archive that is read differently by different programs.";
-    Archive => "archive", "Files packed into one, or one file compressed: zip, tar, gz, bz2, xz, zstd, 7z, rar, cab, lha, arj, ace.";
-    Audio => "audio", "Sound.";
-    Binary => "binary", "None of the others, and no text.";
-    Calendar => "calendar", "Appointments and contacts: ics, vcf.";
-    Certificate => "certificate", "Keys and certificates.";
-    Damaged => "damaged", "Begins as an archive or document that can't be read to its end.";
-    Dde => "dde", "A document with a field or cell that starts a program (DDE).";
-    DiskImage => "disk_image", "A disk that opens with a click: iso, img, vhd, vhdx, dmg.";
-    Document => "document", "Office documents, PDF, RTF.";
-    EmbeddedObject => "embedded_object", "A document with a file inside that opens with a click, whatever it is: a package, a file in a notebook.";
-    Empty => "empty", "Nothing in it.";
-    EncryptedArchive => "encrypted_archive", "An archive of which some file needs a password.";
-    EncryptedDocument => "encrypted_document", "A document that is encrypted, with or without a password that is known to all: what is in it is not seen. PDFs that only forbid printing or changing are encrypted too.";
-    EquationObject => "equation_object", "A document with an object of the old equation editor, through which programs were run.";
-    Executable => "executable", "A program: of Windows, DOS, Linux, macOS, Java, Android.";
-    ExternalTemplate => "external_template", "A document that fetches a template or object from elsewhere.";
-    Help => "help", "Help of Windows, which runs programs: chm, hlp.";
-    Html => "html", "A web page: HTML, XHTML, SVG with scripts, pages saved as one file.";
-    Image => "image", "A picture.";
-    Installer => "installer", "What installs programs: msi, msix, deb, rpm, pkg.";
-    Limits => "limits", "There is more in it than is read.";
-    Macros => "macros", "A document with macros, or a file of macros.";
-    Message => "message", "A mail: eml, msg.";
-    Onenote => "onenote", "A notebook section of OneNote.";
-    Pdf => "pdf", "PDF.";
-    PdfLaunch => "pdf_launch", "A PDF that starts a program or opens a file within.";
-    PdfScript => "pdf_script", "A PDF with JavaScript.";
-    Polyglot => "polyglot", "Is of two kinds at once, by where one begins to read.";
-    Script => "script", "Text that a system runs: js, vbs, ps1, bat, sh, hta, reg, and others by their content or ending.";
-    SelfExtracting => "self_extracting", "A program that is an archive as well.";
-    Shortcut => "shortcut", "Points to what a click starts or connects to: lnk, url, desktop, webloc, library-ms, rdp, and their like.";
-    Signature => "signature", "A signature of S/MIME or PGP, or what one of them has encrypted.";
-    SignedMacros => "signed_macros", "Macros with a signature, which is not verified.";
-    Smuggling => "smuggling", "A web page that makes a file out of what is written in it.";
-    Text => "text", "Text that is none of the others.";
-    Unscannable => "unscannable", "An archive that is known but not opened.";
-    Video => "video", "Moving pictures.";
+words! {
+    /// One thing that a file is; it may be several at once.
+    Kind {
+        AmbiguousArchive => "ambiguous_archive", "An archive that is read differently by different programs.";
+        Archive => "archive", "Files packed into one, or one file compressed: zip, tar, gz, bz2, xz, zstd, 7z, rar, cab, lha, arj, ace.";
+        Audio => "audio", "Sound.";
+        Binary => "binary", "None of the others, and no text.";
+        Calendar => "calendar", "Appointments and contacts: ics, vcf.";
+        Certificate => "certificate", "Keys and certificates.";
+        Damaged => "damaged", "Begins as an archive or document that can't be read to its end.";
+        Dde => "dde", "A document with a field or cell that starts a program (DDE).";
+        DiskImage => "disk_image", "A disk that opens with a click: iso, img, vhd, vhdx, dmg.";
+        Document => "document", "Office documents, PDF, RTF.";
+        EmbeddedObject => "embedded_object", "A document with a file inside that opens with a click, whatever it is: a package, a file in a notebook.";
+        Empty => "empty", "Nothing in it.";
+        EncryptedArchive => "encrypted_archive", "An archive of which some file needs a password.";
+        EncryptedDocument => "encrypted_document", "A document that is encrypted, with or without a password that is known to all: what is in it is not seen. PDFs that only forbid printing or changing are encrypted too.";
+        EquationObject => "equation_object", "A document with an object of the old equation editor, through which programs were run.";
+        Executable => "executable", "A program: of Windows, DOS, Linux, macOS, Java, Android.";
+        ExternalTemplate => "external_template", "A document that fetches a template or object from elsewhere.";
+        Help => "help", "Help of Windows, which runs programs: chm, hlp.";
+        Html => "html", "A web page: HTML, XHTML, SVG with scripts, pages saved as one file.";
+        Image => "image", "A picture.";
+        Installer => "installer", "What installs programs: msi, msix, deb, rpm, pkg.";
+        Limits => "limits", "There is more in it than is read.";
+        Macros => "macros", "A document with macros, or a file of macros.";
+        Message => "message", "A mail: eml, msg.";
+        Onenote => "onenote", "A notebook section of OneNote.";
+        Pdf => "pdf", "PDF.";
+        PdfLaunch => "pdf_launch", "A PDF that starts a program or opens a file within.";
+        PdfScript => "pdf_script", "A PDF with JavaScript.";
+        Polyglot => "polyglot", "Is of two kinds at once, by where one begins to read.";
+        Script => "script", "Text that a system runs: js, vbs, ps1, bat, sh, hta, reg, and others by their content or ending.";
+        SelfExtracting => "self_extracting", "A program that is an archive as well.";
+        Shortcut => "shortcut", "Points to what a click starts or connects to: lnk, url, desktop, webloc, library-ms, rdp, and their like.";
+        Signature => "signature", "A signature of S/MIME or PGP, or what one of them has encrypted.";
+        SignedMacros => "signed_macros", "Macros with a signature, which is not verified.";
+        Smuggling => "smuggling", "A web page that makes a file out of what is written in it.";
+        Text => "text", "Text that is none of the others.";
+        Unscannable => "unscannable", "An archive that is known but not opened.";
+        Video => "video", "Moving pictures.";
+    }
 }
 
 /// `docs/kinds.md`.
@@ -85,9 +57,7 @@ pub fn reference() -> String {
          and is named so.\n\n\
          | kind | a file of it |\n| --- | --- |\n",
     );
-    for kind in Kind::ALL {
-        page += &format!("| `{}` | {} |\n", kind.word(), kind.doc());
-    }
+    page += &Kind::rows();
     page
 }
 

@@ -13,6 +13,7 @@ mod kind;
 mod magic;
 mod name;
 mod names;
+mod words;
 
 pub use budget::Budget;
 pub use budget::MAX_DEPTH;
@@ -26,6 +27,7 @@ pub use name::Name;
 pub use name::Reading;
 pub use name::Told;
 pub use names::Names;
+pub(crate) use words::words;
 
 /// What a file is known to be without opening it.
 const SHOWN_FIRST: &[Kind] = &[

@@ -4,52 +4,24 @@
 //! Names are a stranger's; whoever gathers them caps their number and length. One pass
 //! each, nothing recurses, and what is made is no longer than the name.
 
+use super::words::words;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-macro_rules! disguises {
-    ($($disguise:ident => $word:literal, $doc:literal;)+) => {
-        /// One way in which a name hides what the file is.
-        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-        pub enum Disguise {
-            $(#[doc = $doc] $disguise,)+
-        }
-
-        impl Disguise {
-            /// All, in the order of their words.
-            pub const ALL: &'static [Self] = &[$(Self::$disguise,)+];
-
-            /// The words alone, as rules have them.
-            pub const WORDS: &'static [&'static str] = &[$($word,)+];
-
-            /// As rules and logs have it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$disguise => $word,)+
-                }
-            }
-
-            /// What the documents say of it.
-            pub fn doc(self) -> &'static str {
-                match self {
-                    $(Self::$disguise => $doc,)+
-                }
-            }
-        }
-    };
-}
-
-disguises! {
-    Clsid => "clsid", "Ends in a class of Windows, which opens it and is not shown: `a.txt.{3050f4d8-…}`.";
-    DoubleExtension => "double_extension", "A program that ends as a document before it ends: `invoice.pdf.exe`. Windows hides the last ending.";
-    Encoded => "encoded", "Has its ending only once `%2E` and its like are decoded.";
-    HiddenCharacters => "hidden_characters", "Characters that nobody sees stand in the ending.";
-    LookAlike => "look_alike", "The ending, or its dot, is written with characters that look like others: `a․exe`.";
-    Padded => "padded", "Blanks push the ending of a program out of sight, or stand behind it.";
-    Path => "path", "Leads elsewhere than into the folder that it is saved in: `../a`, `C:\\a`.";
-    RightToLeft => "right_to_left", "Turns the direction of writing, so that `gpj.exe` is read as `exe.jpg`.";
-    Stream => "stream", "Names a stream of NTFS, which opens the file before it: `a.exe::$DATA`.";
+words! {
+    /// One way in which a name hides what the file is.
+    Disguise {
+        Clsid => "clsid", "Ends in a class of Windows, which opens it and is not shown: `a.txt.{3050f4d8-…}`.";
+        DoubleExtension => "double_extension", "A program that ends as a document before it ends: `invoice.pdf.exe`. Windows hides the last ending.";
+        Encoded => "encoded", "Has its ending only once `%2E` and its like are decoded.";
+        HiddenCharacters => "hidden_characters", "Characters that nobody sees stand in the ending.";
+        LookAlike => "look_alike", "The ending, or its dot, is written with characters that look like others: `a․exe`.";
+        Padded => "padded", "Blanks push the ending of a program out of sight, or stand behind it.";
+        Path => "path", "Leads elsewhere than into the folder that it is saved in: `../a`, `C:\\a`.";
+        RightToLeft => "right_to_left", "Turns the direction of writing, so that `gpj.exe` is read as `exe.jpg`.";
+        Stream => "stream", "Names a stream of NTFS, which opens the file before it: `a.exe::$DATA`.";
+    }
 }
 
 /// What some system runs, or hands to what runs it, when somebody clicks on it. In

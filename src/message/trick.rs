@@ -1,65 +1,37 @@
 //! What readers of a message disagree about: the words of `ambiguous_mime`.
 
+use crate::content::words;
 use std::fmt;
 
-macro_rules! tricks {
-    ($($trick:ident => $word:literal, $doc:literal;)+) => {
-        /// One way of writing a message that its readers take differently.
-        #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-        pub enum Trick {
-            $(#[doc = $doc] $trick,)+
-        }
-
-        impl Trick {
-            /// All, in the order of their words.
-            pub const ALL: &'static [Self] = &[$(Self::$trick,)+];
-
-            /// The words alone, as rules have them.
-            pub const WORDS: &'static [&'static str] = &[$($word,)+];
-
-            /// As rules, logs and metrics have it.
-            pub fn word(self) -> &'static str {
-                match self {
-                    $(Self::$trick => $word,)+
-                }
-            }
-
-            /// What the documents say of it.
-            pub fn doc(self) -> &'static str {
-                match self {
-                    $(Self::$trick => $doc,)+
-                }
-            }
-        }
-    };
-}
-
-tricks! {
-    BareCr => "bare_cr", "A carriage return alone stands where a header line or a boundary may end.";
-    Base64Junk => "base64_junk", "Base64 with foreign characters in it, or with `=` before its end.";
-    BoundaryConflict => "boundary_conflict", "A multipart may have one boundary or another.";
-    BoundaryMissing => "boundary_missing", "A multipart has no boundary, an empty one, or one that never comes.";
-    BoundaryOdd => "boundary_odd", "A boundary is longer than allowed, or has characters that it may not have.";
-    BoundaryReused => "boundary_reused", "Two multiparts have the same boundary, or one that begins with the other's.";
-    ControlInHeader => "control_in_header", "Control characters in a header field.";
-    DelimiterOdd => "delimiter_odd", "A line is a boundary but for what is behind it, or for blanks in front.";
-    EncodedMultipart => "encoded_multipart", "A multipart, or a message within, is encoded as a whole.";
-    EncodingConflict => "encoding_conflict", "A part may have one transfer encoding or another.";
-    EncodingOdd => "encoding_odd", "A transfer encoding that is unknown, or is not written as it should be.";
-    ExternalBody => "external_body", "A part whose content is to be fetched from elsewhere.";
-    FieldsDoubled => "fields_doubled", "A part says twice, and differently, what it is.";
-    HeaderBroken => "header_broken", "A line in a header that is no field, or a header without an empty line behind it.";
-    LineEndsMixed => "line_ends_mixed", "Some lines of headers and boundaries end with a line feed alone, others do not.";
-    MultipartUnended => "multipart_unended", "A multipart within another has no end.";
-    NameConflict => "name_conflict", "A file may be called one thing or another, with another ending.";
-    NameHidden => "name_hidden", "A file name with characters that are not seen, or that turn around what is.";
-    NulInBody => "nul_in_body", "The body has a NUL, which some pass over, and at which a line ends for others.";
-    NulInHeader => "nul_in_header", "A header has a NUL, at which it ends for some.";
-    ParameterOdd => "parameter_odd", "A parameter of a part is written so that its value, or whether there is one, is not certain.";
-    PartOutside => "part_outside", "A part stands before the first boundary, behind the last, or where its multipart is over.";
-    PartialMessage => "partial_message", "A piece of a message that the reader's program puts together.";
-    QuotedPrintableJunk => "quoted_printable_junk", "Quoted-printable with a `=` that means nothing.";
-    TypeOdd => "type_odd", "A media type is written so that it is not certain whether there are parts in it.";
+words! {
+    /// One way of writing a message that its readers take differently.
+    Trick {
+        BareCr => "bare_cr", "A carriage return alone stands where a header line or a boundary may end.";
+        Base64Junk => "base64_junk", "Base64 with foreign characters in it, or with `=` before its end.";
+        BoundaryConflict => "boundary_conflict", "A multipart may have one boundary or another.";
+        BoundaryMissing => "boundary_missing", "A multipart has no boundary, an empty one, or one that never comes.";
+        BoundaryOdd => "boundary_odd", "A boundary is longer than allowed, or has characters that it may not have.";
+        BoundaryReused => "boundary_reused", "Two multiparts have the same boundary, or one that begins with the other's.";
+        ControlInHeader => "control_in_header", "Control characters in a header field.";
+        DelimiterOdd => "delimiter_odd", "A line is a boundary but for what is behind it, or for blanks in front.";
+        EncodedMultipart => "encoded_multipart", "A multipart, or a message within, is encoded as a whole.";
+        EncodingConflict => "encoding_conflict", "A part may have one transfer encoding or another.";
+        EncodingOdd => "encoding_odd", "A transfer encoding that is unknown, or is not written as it should be.";
+        ExternalBody => "external_body", "A part whose content is to be fetched from elsewhere.";
+        FieldsDoubled => "fields_doubled", "A part says twice, and differently, what it is.";
+        HeaderBroken => "header_broken", "A line in a header that is no field, or a header without an empty line behind it.";
+        LineEndsMixed => "line_ends_mixed", "Some lines of headers and boundaries end with a line feed alone, others do not.";
+        MultipartUnended => "multipart_unended", "A multipart within another has no end.";
+        NameConflict => "name_conflict", "A file may be called one thing or another, with another ending.";
+        NameHidden => "name_hidden", "A file name with characters that are not seen, or that turn around what is.";
+        NulInBody => "nul_in_body", "The body has a NUL, which some pass over, and at which a line ends for others.";
+        NulInHeader => "nul_in_header", "A header has a NUL, at which it ends for some.";
+        ParameterOdd => "parameter_odd", "A parameter of a part is written so that its value, or whether there is one, is not certain.";
+        PartOutside => "part_outside", "A part stands before the first boundary, behind the last, or where its multipart is over.";
+        PartialMessage => "partial_message", "A piece of a message that the reader's program puts together.";
+        QuotedPrintableJunk => "quoted_printable_junk", "Quoted-printable with a `=` that means nothing.";
+        TypeOdd => "type_odd", "A media type is written so that it is not certain whether there are parts in it.";
+    }
 }
 
 /// Several at once.
